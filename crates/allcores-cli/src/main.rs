@@ -1,0 +1,3 @@
+//! The `allcores` command.
+
+fn main() {}

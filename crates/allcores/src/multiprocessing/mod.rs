@@ -1,0 +1,1 @@
+//! Processes, Connections, and the primitives in shared memory.

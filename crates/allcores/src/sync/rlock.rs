@@ -1,0 +1,153 @@
+//! RLock: held by one thread, any number of times over, and released by that thread alone.
+
+use super::door::{AtomicU32, AtomicU64, Deadline, Scope};
+use super::lock::Lock;
+use super::{Acquired, const_fn};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// A [`Lock`]'s word, how often its owner holds it, and which thread that is.
+#[repr(C)]
+pub struct RLock {
+    lock: Lock,
+    depth: AtomicU32,
+    /// `owner << 32 | thread`: no two threads of any processes have the same, so one who finds its own here holds the lock.
+    holder: AtomicU64,
+}
+
+/// The calling thread does not hold the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("release of an RLock that the calling thread does not hold")]
+pub struct NotOwner;
+
+impl RLock {
+    const_fn! {
+        /// A free lock.
+        pub const fn new() -> RLock {
+            RLock { lock: Lock::new(), depth: AtomicU32::new(0), holder: AtomicU64::new(0) }
+        }
+    }
+
+    /// Takes the lock once more, waiting until `deadline` at most if another thread holds it.
+    ///
+    /// # Panics
+    /// If this thread holds it 2^32 - 1 times already.
+    #[inline]
+    pub fn acquire(&self, scope: Scope, deadline: Deadline) -> Acquired {
+        let me = scope.me_and_thread();
+        // Relaxed everywhere but in the word: only I write my own name here, and only while I hold the word.
+        if self.holder.load(Relaxed) == me {
+            let depth = self.depth.load(Relaxed);
+            self.depth.store(
+                depth
+                    .checked_add(1)
+                    .expect("an RLock is held at most 2^32 - 1 times"),
+                Relaxed,
+            );
+            return Acquired::Yes;
+        }
+        let owner = (me >> 32) as u32;
+        let taken = match self.lock.take_free(owner) {
+            true => Acquired::Yes,
+            false => self.lock.acquire_slow(
+                scope,
+                owner,
+                deadline,
+                &|owner| self.is_gone(scope, owner),
+                true,
+            ),
+        };
+        if taken.is_held() {
+            self.holder.store(me, Relaxed);
+            self.depth.store(1, Relaxed);
+        }
+        taken
+    }
+
+    /// An RLock is lost with its thread, not only with its process.
+    fn is_gone(&self, scope: Scope, owner: u32) -> bool {
+        if scope.is_gone(owner) {
+            return true;
+        }
+        let holder = self.holder.load(Acquire);
+        // A holder that the word does not name is about to be overwritten, or was killed before it could clear itself.
+        (holder >> 32) as u32 == owner && scope.thread_has_ended(owner, holder as u32)
+    }
+
+    /// Takes back one acquisition; the last one frees the lock.
+    ///
+    /// # Safety
+    /// `this` must point to a live lock; it may be gone when this returns.
+    #[inline]
+    pub unsafe fn release(this: *const RLock, scope: Scope) -> Result<(), NotOwner> {
+        // SAFETY: live at entry, as the caller promises, and ours until the word is freed.
+        let lock = unsafe { &*this };
+        if !lock.is_mine(scope) {
+            return Err(NotOwner);
+        }
+        let depth = lock.depth.load(Relaxed) - 1;
+        lock.depth.store(depth, Relaxed);
+        if depth == 0 {
+            lock.holder.store(0, Relaxed);
+            // SAFETY: still ours, hence live.
+            unsafe { Lock::release_mine(&raw const (*this).lock, scope) };
+        }
+        Ok(())
+    }
+
+    /// Frees the lock however often it is held, and tells how often that was: for Condition.
+    ///
+    /// # Safety
+    /// As for [`RLock::release`].
+    pub unsafe fn release_all(this: *const RLock, scope: Scope) -> Result<u32, NotOwner> {
+        // SAFETY: as in `release`.
+        let lock = unsafe { &*this };
+        if !lock.is_mine(scope) {
+            return Err(NotOwner);
+        }
+        let depth = lock.depth.swap(0, Relaxed);
+        lock.holder.store(0, Relaxed);
+        // SAFETY: still ours, hence live.
+        unsafe { Lock::release_mine(&raw const (*this).lock, scope) };
+        Ok(depth)
+    }
+
+    /// Sets how often the lock counts as held, after an acquisition that follows [`RLock::release_all`].
+    pub fn restore_depth(&self, scope: Scope, depth: u32) {
+        debug_assert!(self.is_mine(scope));
+        self.depth.store(depth, Relaxed);
+    }
+
+    /// Whether the calling thread holds it.
+    #[inline]
+    pub fn is_mine(&self, scope: Scope) -> bool {
+        let holder = self.holder.load(Relaxed);
+        holder != 0 && holder == scope.known_and_thread()
+    }
+
+    /// How often the calling thread holds it.
+    pub fn depth(&self, scope: Scope) -> u32 {
+        if self.is_mine(scope) {
+            self.depth.load(Relaxed)
+        } else {
+            0
+        }
+    }
+
+    /// The lock underneath: marks, recovery, who owns it.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Forgets everything; see [`Lock::reset`].
+    pub fn reset(&self) {
+        self.holder.store(0, Relaxed);
+        self.depth.store(0, Relaxed);
+        self.lock.reset();
+    }
+}
+
+impl Default for RLock {
+    fn default() -> RLock {
+        RLock::new()
+    }
+}

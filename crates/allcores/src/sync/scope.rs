@@ -1,0 +1,93 @@
+//! Whose memory a word lies in: decides what "me" is called there, who can be gone, and how sleepers are woken.
+
+use std::sync::atomic::AtomicU32;
+
+use crate::registry;
+use crate::sys::identity::{self, Fate};
+use crate::sys::{fork, futex};
+
+/// Private memory, or one of the mapped arenas. A plain number beside the words, never a type: one machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope(u8);
+
+impl Scope {
+    /// This process's own memory.
+    pub const PRIVATE: Scope = Scope(0);
+
+    /// The arena mapped at this place of the process's table (1 to 15).
+    pub(crate) const fn arena(index: u8) -> Scope {
+        Scope(index)
+    }
+
+    /// The place in the process's table of arenas; 0 for private memory.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Whether other processes see the words.
+    #[inline]
+    pub const fn is_shared(self) -> bool {
+        self.0 != 0
+    }
+
+    /// What lock words call me: this thread's number, or this process's incarnation. Registers on first use.
+    #[inline]
+    pub(crate) fn me(self) -> u32 {
+        match identity::cached(self.index()) {
+            0 => self.introduce(),
+            me => me,
+        }
+    }
+
+    /// [`Scope::me`] without registering: 0 for one that has never been here, and so cannot hold anything.
+    #[inline]
+    pub(crate) fn known(self) -> u32 {
+        identity::cached(self.index())
+    }
+
+    /// This thread among all threads of all processes in this scope.
+    #[inline]
+    pub(crate) fn me_and_thread(self) -> u64 {
+        u64::from(self.me()) << 32 | u64::from(identity::thread_number())
+    }
+
+    /// [`Scope::me_and_thread`] without registering.
+    #[inline]
+    pub(crate) fn known_and_thread(self) -> u64 {
+        u64::from(self.known()) << 32 | u64::from(identity::cached(0))
+    }
+
+    #[cold]
+    fn introduce(self) -> u32 {
+        if self.is_shared() {
+            registry::introduce_thread(self)
+        } else {
+            identity::thread_number()
+        }
+    }
+
+    /// Whether the owner of a word can never come back to it: its process died, or it vanished in a fork. The plain end
+    /// of a thread is no such thing.
+    pub(crate) fn is_gone(self, owner: u32) -> bool {
+        if self.is_shared() {
+            registry::is_dead(self, owner)
+        } else {
+            fork::generation() != 0 && identity::fate(owner) == Fate::Vanished
+        }
+    }
+
+    /// Whether this thread of an owner that is not gone has come to its end.
+    pub(crate) fn thread_has_ended(self, owner: u32, thread: u32) -> bool {
+        if self.is_shared() {
+            registry::thread_has_ended(self, owner, thread)
+        } else {
+            identity::fate(thread) != Fate::Alive
+        }
+    }
+
+    /// Wakes at most `count` sleepers; see [`futex::wake`] about memory that is gone.
+    #[inline]
+    pub(crate) fn wake(self, word: *const AtomicU32, count: u32) {
+        futex::wake(word.cast(), self.is_shared(), count);
+    }
+}

@@ -1,0 +1,121 @@
+//! One way to sleep, for every primitive: first on the word alone, and when that lasts, on the word *and* on every sign
+//! that somebody died. Short waits pay nothing for the second; a death is learned a few milliseconds late at most.
+
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use super::Scope;
+use crate::registry;
+use crate::sys::clock::Deadline;
+use crate::sys::futex::{self, Slept, SleptAny, WaitWord};
+use crate::sys::identity::EndingsHeard;
+
+/// How long a sleeper listens to its word alone.
+const UNARMED: Duration = Duration::from_millis(2);
+/// How often it looks round where it cannot listen.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A wait in progress.
+pub(crate) struct Sleeper {
+    scope: Scope,
+    deadline: Deadline,
+    /// In private memory: whether the end of a thread matters. Always so in an arena.
+    heeds_threads: bool,
+    /// Until when the word alone is listened to; 0 before the first sleep.
+    armed_from: Option<Deadline>,
+}
+
+impl Sleeper {
+    pub(crate) fn new(scope: Scope, deadline: Deadline) -> Sleeper {
+        Sleeper {
+            scope,
+            deadline,
+            heeds_threads: scope.is_shared(),
+            armed_from: None,
+        }
+    }
+
+    /// A sleeper that also wakes up when a thread of this process ends.
+    pub(crate) fn heeding_threads(scope: Scope, deadline: Deadline) -> Sleeper {
+        Sleeper {
+            heeds_threads: true,
+            ..Sleeper::new(scope, deadline)
+        }
+    }
+
+    /// Sleeps while `word` holds `expected`, and while `worthwhile` says that somebody alive may yet change it. That is
+    /// asked after the signs of death have been noted and before the sleep, so that no death falls between.
+    pub(crate) fn sleep(
+        &mut self,
+        word: &AtomicU32,
+        expected: u32,
+        worthwhile: impl Fn() -> bool,
+    ) -> Slept {
+        let shared = self.scope.is_shared();
+        if !self.heeds_threads {
+            return futex::wait(word, expected, shared, self.deadline);
+        }
+        let armed_from = *self
+            .armed_from
+            .get_or_insert_with(|| Deadline::after(UNARMED));
+        if !armed_from.has_passed() {
+            return match futex::wait(word, expected, shared, armed_from.min(self.deadline)) {
+                Slept::TimedOut if !self.deadline.has_passed() => Slept::Woken,
+                slept => slept,
+            };
+        }
+        self.sleep_armed(word, expected, &worthwhile)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sleep_armed(&self, word: &AtomicU32, expected: u32, worthwhile: &dyn Fn() -> bool) -> Slept {
+        let mut words = [WaitWord::EMPTY; futex::WAIT_ANY_MAX];
+        words[0] = WaitWord::new(word, expected, self.scope.is_shared());
+        let endings;
+        let watch = if self.scope.is_shared() {
+            registry::watch(self.scope, &mut words[1..])
+        } else {
+            endings = EndingsHeard::new();
+            let (word, seen) = endings.word();
+            words[1] = WaitWord::new(word, seen, false);
+            registry::Watch {
+                words: 1,
+                look_again: None,
+            }
+        };
+        if !worthwhile() {
+            return Slept::Woken;
+        }
+        let mut until = match watch.look_again {
+            Some(soon) => self.deadline.at_most(soon),
+            None => self.deadline,
+        };
+        if futex::can_wait_any() {
+            // SAFETY: `word` is borrowed for the whole call; the others are static, or lie in an arena, which is never
+            // unmapped.
+            match unsafe { futex::wait_any(&words[..=watch.words], until) } {
+                SleptAny::WokenBy(0) => return Slept::Woken,
+                SleptAny::WokenBy(_) => {
+                    if self.scope.is_shared() {
+                        registry::pass_on(self.scope);
+                    }
+                    return Slept::Woken;
+                }
+                SleptAny::Other(slept) => return self.unless_mine(slept),
+                SleptAny::Unavailable => {}
+            }
+        }
+        until = until.at_most(POLL);
+        self.unless_mine(futex::wait(word, expected, self.scope.is_shared(), until))
+    }
+
+    /// A time-out of our own making is no time-out of the caller's.
+    fn unless_mine(&self, slept: Slept) -> Slept {
+        if slept == Slept::TimedOut && !self.deadline.has_passed() {
+            Slept::Woken
+        } else {
+            slept
+        }
+    }
+}

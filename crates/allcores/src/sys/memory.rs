@@ -1,0 +1,1 @@
+//! memfd, mapping, growing.

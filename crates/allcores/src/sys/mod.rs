@@ -1,0 +1,27 @@
+//! The only door to the kernel. The rest of the crate names no system call, no descriptor trick and no clock.
+//!
+//! | file | what |
+//! |---|---|
+//! | `clock` | absolute monotonic deadlines |
+//! | `futex` | wait, wait on many words, wake |
+//! | `identity` | the numbers that lock words hold for "me", and which threads live |
+//! | `fork` | what is forgotten in a forked child |
+//! | `robust` | pthread robust mutexes: how the kernel tells of a death |
+//! | `memory` | memfd, mapping, growing |
+//! | `model` | loom's stand-in for all of it that the primitives need |
+
+#[cfg(not(allcores_loom))]
+pub(crate) mod clock;
+#[cfg(not(allcores_loom))]
+pub(crate) mod fork;
+#[cfg(not(allcores_loom))]
+pub(crate) mod futex;
+#[cfg(not(allcores_loom))]
+pub(crate) mod identity;
+#[cfg(not(allcores_loom))]
+pub(crate) mod memory;
+#[cfg(not(allcores_loom))]
+pub(crate) mod robust;
+
+#[cfg(allcores_loom)]
+pub mod model;

@@ -1,0 +1,1 @@
+//! pthread robust mutexes.
