@@ -1,31 +1,15 @@
-//! Who takes part in an arena, who lives, and how a death is heard.
+//! Who takes part in an arena, who lives, and how a death is heard. `README.md` beside this file tells the whole story.
 
-use crate::sync::Scope;
-use crate::sys::futex::WaitWord;
-use std::time::Duration;
+mod judge;
+mod membership;
+mod warden;
+mod watch;
 
-/// The signs of death that a sleeper listens to.
-pub(crate) struct Watch {
-    /// How many words were written.
-    pub(crate) words: usize,
-    /// How soon to look again, where listening is not enough.
-    pub(crate) look_again: Option<Duration>,
-}
+pub(crate) use judge::{is_dead, owner_at_slot, pid_of, thread_has_ended};
+pub(crate) use membership::{
+    Membership, introduce_thread, join, reap, reap_all, slot, this_thread_ends,
+};
+pub(crate) use watch::{Watch, watch};
 
-pub(crate) fn introduce_thread(_: Scope) -> u32 {
-    unreachable!("no arena is mapped")
-}
-pub(crate) fn is_dead(_: Scope, _: u32) -> bool {
-    false
-}
-pub(crate) fn thread_has_ended(_: Scope, _: u32, _: u32) -> bool {
-    false
-}
-pub(crate) fn watch(_: Scope, _: &mut [WaitWord]) -> Watch {
-    Watch {
-        words: 0,
-        look_again: None,
-    }
-}
-pub(crate) fn pass_on(_: Scope) {}
-pub(crate) fn this_thread_ends() {}
+pub(crate) use crate::shm::arena::{adopt_from_parent, descriptor_for_child};
+pub(crate) use crate::shm::cells::{alloc_child, resolve};

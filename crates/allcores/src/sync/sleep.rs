@@ -96,10 +96,9 @@ impl Sleeper {
             // unmapped.
             match unsafe { futex::wait_any(&words[..=watch.words], until) } {
                 SleptAny::WokenBy(0) => return Slept::Woken,
-                SleptAny::WokenBy(_) => {
-                    if self.scope.is_shared() {
-                        registry::pass_on(self.scope);
-                    }
+                SleptAny::WokenBy(other) => {
+                    // The kernel wakes one sleeper on a bell: that one wakes all the others of its process.
+                    words[other].wake_all();
                     return Slept::Woken;
                 }
                 SleptAny::Other(slept) => return self.unless_mine(slept),

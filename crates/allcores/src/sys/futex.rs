@@ -87,10 +87,20 @@ impl WaitWord {
         let flags = FUTEX2_SIZE_U32 | if shared { 0 } else { FUTEX2_PRIVATE };
         WaitWord {
             expected: u64::from(expected),
-            address: word.as_ptr() as u64,
+            address: word.as_ptr().expose_provenance() as u64,
             flags,
             _reserved: 0,
         }
+    }
+
+    /// Wakes everybody who sleeps on the word.
+    pub(crate) fn wake_all(&self) {
+        let shared = self.flags & FUTEX2_PRIVATE == 0;
+        wake(
+            std::ptr::with_exposed_provenance(self.address as usize),
+            shared,
+            u32::MAX,
+        );
     }
 }
 

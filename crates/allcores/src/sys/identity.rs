@@ -146,8 +146,8 @@ fn claim_place(number: u32) {
 }
 
 /// Has libc call [`this_thread_ends`] when this thread ends. A pthread key and not a thread-local destructor, because
-/// keys come after all destructors of thread locals, which may still use locks.
-fn at_thread_end() {
+/// keys come after all destructors of thread locals, which may still use locks. May be asked again during those calls.
+pub(crate) fn at_thread_end() {
     static KEY: AtomicU32 = AtomicU32::new(0);
     static MAKE: Once = Once::new();
     MAKE.call_once(|| {

@@ -1,1 +1,89 @@
-//! memfd, mapping, growing.
+//! Anonymous shared memory: a memfd that grows, mapped once at its largest possible size.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+/// A memfd and where it is mapped. Never unmapped: see the registry's README.
+pub(crate) struct Mapping {
+    descriptor: OwnedFd,
+    base: NonNull<u8>,
+    reserve: usize,
+}
+
+// SAFETY: the mapping is plain shared memory; what may be done to it is decided by those who use it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+/// A new anonymous file that can never shrink under those who map it.
+pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
+    Ok(file)
+}
+
+/// The length of the file.
+pub(crate) fn length(file: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(file)?.st_size as u64)
+}
+
+/// Whether the file is sealed against shrinking.
+pub(crate) fn cannot_shrink(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
+}
+
+/// Makes the file at least `length` long, without giving it memory yet.
+pub(crate) fn set_length(file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
+    Ok(rustix::fs::ftruncate(file, length)?)
+}
+
+/// Gives `length` bytes from `offset` real memory, so that touching them can never fail, and makes the file long enough.
+pub(crate) fn provide(file: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::fs::fallocate(file, FallocateFlags::empty(), offset, length)
+    })?)
+}
+
+impl Mapping {
+    /// Maps `reserve` bytes of the file's future. What lies behind its end must not be touched.
+    pub(crate) fn new(descriptor: OwnedFd, reserve: usize) -> io::Result<Mapping> {
+        // SAFETY: a new mapping at a place that the kernel chooses.
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                reserve,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::NORESERVE,
+                &descriptor,
+                0,
+            )?
+        };
+        // A crash would otherwise write the whole reserve out before anybody hears of the death. A failure costs no more.
+        // SAFETY: the range was mapped just now, and the advice changes no contents.
+        let _ = unsafe { rustix::mm::madvise(base, reserve, Advice::LinuxDontDump) };
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Mapping {
+            descriptor,
+            base,
+            reserve,
+        })
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(crate) fn reserve(&self) -> usize {
+        self.reserve
+    }
+}
+
+impl AsFd for Mapping {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}

@@ -6,6 +6,7 @@
 //! | `futex` | wait, wait on many words, wake |
 //! | `identity` | the numbers that lock words hold for "me", and which threads live |
 //! | `fork` | what is forgotten in a forked child |
+//! | `local` | bookkeeping of one process that survives a fork |
 //! | `robust` | pthread robust mutexes: how the kernel tells of a death |
 //! | `memory` | memfd, mapping, growing |
 //! | `model` | loom's stand-in for all of it that the primitives need |
@@ -18,6 +19,8 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 #[cfg(not(allcores_loom))]
 pub(crate) mod identity;
+#[cfg(not(allcores_loom))]
+pub(crate) mod local;
 #[cfg(not(allcores_loom))]
 pub(crate) mod memory;
 #[cfg(not(allcores_loom))]

@@ -1,0 +1,109 @@
+//! Event: a flag that processes wait for.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::shm::ShmError;
+use crate::shm::cells::Kind;
+use crate::shm::handle::Handle;
+use crate::sync::{self, Deadline, Waited};
+
+/// A flag in shared memory that many wait for.
+///
+/// One lock-free word: every method may run in a signal handler of a thread that is inside any of them. Nobody owns an
+/// event, so nobody can die holding it; one that is killed between setting and waking leaves no sleeper behind.
+///
+/// ```
+/// use allcores::multiprocessing::Event;
+///
+/// let ready = Event::new()?;
+/// assert!(!ready.is_set());
+/// ready.set();
+/// ready.wait();
+/// # Ok::<(), allcores::shm::ShmError>(())
+/// ```
+#[derive(Clone)]
+pub struct Event {
+    handle: Handle<sync::Event>,
+}
+
+impl Event {
+    /// An event that is not set, in the arena that this process shares with its children.
+    ///
+    /// # Errors
+    /// If shared memory cannot be had, or too many processes share it.
+    #[track_caller]
+    pub fn new() -> Result<Event, ShmError> {
+        let handle = Handle::create(
+            Kind::Event,
+            0,
+            Location::caller(),
+            |body: *mut sync::Event| {
+                // SAFETY: `body` points to zeroed memory for an Event that nobody else knows of.
+                unsafe { body.write(sync::Event::new()) }
+            },
+        )?;
+        Ok(Event { handle })
+    }
+
+    /// Whether it is set: one load.
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.handle.body().is_set()
+    }
+
+    /// Sets it and wakes all who wait. What this process wrote before is seen by whoever finds it set.
+    #[inline]
+    pub fn set(&self) {
+        // SAFETY: the cell is held by our handle for the whole call.
+        unsafe { sync::Event::set(self.handle.pointer(), self.handle.scope()) };
+    }
+
+    /// Clears it.
+    #[inline]
+    pub fn clear(&self) {
+        self.handle.body().clear();
+    }
+
+    /// Waits until it is set, or has been set since the call began. Signals do not end the wait.
+    pub fn wait(&self) {
+        self.wait_until(Deadline::NEVER);
+    }
+
+    /// Waits for `timeout` at most; whether it was set.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.wait_until(Deadline::after(timeout))
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> bool {
+        loop {
+            match self.handle.body().wait(self.handle.scope(), deadline) {
+                Waited::Yes => return true,
+                Waited::TimedOut => return false,
+                Waited::Interrupted => {}
+            }
+        }
+    }
+
+    /// Whether two handles name the same event.
+    pub fn same(&self, other: &Event) -> bool {
+        self.handle.same(&other.handle)
+    }
+
+    pub(super) fn handle(&self) -> &Handle<sync::Event> {
+        &self.handle
+    }
+
+    pub(super) fn from_handle(handle: Handle<sync::Event>) -> Event {
+        Event { handle }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("set", &self.is_set())
+            .finish_non_exhaustive()
+    }
+}

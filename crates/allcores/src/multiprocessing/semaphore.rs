@@ -1,0 +1,204 @@
+//! Semaphore and BoundedSemaphore: permits that processes take and return.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::shm::ShmError;
+use crate::shm::cells::Kind;
+use crate::shm::handle::Handle;
+use crate::sync::semaphore::TooManyPermits;
+use crate::sync::{self, Deadline, Waited};
+
+/// A number of permits in shared memory. Nobody owns a permit: this is the signalling kind, and a process that is killed
+/// takes the permits it had along.
+///
+/// acquire and release may run in a signal handler of a thread that is inside either of them.
+///
+/// ```
+/// use allcores::multiprocessing::Semaphore;
+///
+/// let slots = Semaphore::new(2)?;
+/// slots.acquire();
+/// assert!(slots.try_acquire());
+/// assert!(!slots.try_acquire());
+/// slots.release()?;
+/// assert_eq!(slots.value(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Semaphore {
+    handle: Handle<sync::Semaphore>,
+}
+
+impl Semaphore {
+    /// A semaphore with `permits`, 2^31 - 1 at most, in the arena that this process shares with its children.
+    ///
+    /// # Errors
+    /// If shared memory cannot be had, or too many processes share it.
+    ///
+    /// # Panics
+    /// If `permits` is more than 2^31 - 1.
+    #[track_caller]
+    pub fn new(permits: u32) -> Result<Semaphore, ShmError> {
+        Semaphore::with_max(permits, sync::Semaphore::MAX)
+    }
+
+    #[track_caller]
+    fn with_max(permits: u32, max: u32) -> Result<Semaphore, ShmError> {
+        let semaphore = sync::Semaphore::new(permits, max);
+        let handle = Handle::create(
+            Kind::Semaphore,
+            0,
+            Location::caller(),
+            |body: *mut sync::Semaphore| {
+                // SAFETY: `body` points to zeroed memory for a Semaphore that nobody else knows of.
+                unsafe { body.write(semaphore) }
+            },
+        )?;
+        Ok(Semaphore { handle })
+    }
+
+    /// Waits for a permit and takes it. Signals do not end the wait.
+    #[inline]
+    pub fn acquire(&self) {
+        self.acquire_until(Deadline::NEVER);
+    }
+
+    /// Takes a permit if there is one.
+    #[inline]
+    pub fn try_acquire(&self) -> bool {
+        self.handle.body().try_acquire()
+    }
+
+    /// Waits for a permit for `timeout` at most; whether one was taken.
+    pub fn acquire_timeout(&self, timeout: Duration) -> bool {
+        self.acquire_until(Deadline::after(timeout))
+    }
+
+    #[inline]
+    fn acquire_until(&self, deadline: Deadline) -> bool {
+        loop {
+            match self.handle.body().acquire(self.handle.scope(), deadline) {
+                Waited::Yes => return true,
+                Waited::TimedOut => return false,
+                Waited::Interrupted => {}
+            }
+        }
+    }
+
+    /// Returns a permit and wakes one who waits.
+    ///
+    /// # Errors
+    /// If there would be more than 2^31 - 1; nothing is changed then.
+    #[inline]
+    pub fn release(&self) -> Result<(), TooManyPermits> {
+        self.release_many(1)
+    }
+
+    /// Returns `permits` at once, and wakes as many who wait.
+    ///
+    /// # Errors
+    /// As for [`Semaphore::release`].
+    #[inline]
+    pub fn release_many(&self, permits: u32) -> Result<(), TooManyPermits> {
+        // SAFETY: the cell is held by our handle for the whole call.
+        unsafe { sync::Semaphore::release(self.handle.pointer(), self.handle.scope(), permits) }
+    }
+
+    /// How many permits are left.
+    pub fn value(&self) -> u32 {
+        self.handle.body().value()
+    }
+
+    /// Waits for a permit that is returned when the value is dropped. A process that is killed returns nothing.
+    pub fn permit(&self) -> Permit<'_> {
+        self.acquire();
+        Permit { semaphore: self }
+    }
+
+    /// Takes a permit if there is one, to be returned when the value is dropped.
+    pub fn try_permit(&self) -> Option<Permit<'_>> {
+        self.try_acquire().then(|| Permit { semaphore: self })
+    }
+
+    /// Waits for a permit for `timeout` at most, to be returned when the value is dropped.
+    pub fn permit_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
+        self.acquire_timeout(timeout)
+            .then(|| Permit { semaphore: self })
+    }
+
+    /// Whether two handles name the same semaphore.
+    pub fn same(&self, other: &Semaphore) -> bool {
+        self.handle.same(&other.handle)
+    }
+
+    pub(super) fn handle(&self) -> &Handle<sync::Semaphore> {
+        &self.handle
+    }
+
+    pub(super) fn from_handle(handle: Handle<sync::Semaphore>) -> Semaphore {
+        Semaphore { handle }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("value", &self.value())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A permit of a [`Semaphore`], returned when it is dropped.
+#[must_use = "the permit is returned when this is dropped"]
+#[derive(Debug)]
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        // More permits than there may be means that somebody returned ours: nothing is left to do.
+        let _ = self.semaphore.release();
+    }
+}
+
+/// A [`Semaphore`] that never has more permits than at its start: returning one too many is an error.
+///
+/// ```
+/// use allcores::multiprocessing::BoundedSemaphore;
+///
+/// let one = BoundedSemaphore::new(1)?;
+/// assert!(one.release().is_err());
+/// # Ok::<(), allcores::shm::ShmError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BoundedSemaphore(Semaphore);
+
+impl BoundedSemaphore {
+    /// A semaphore with `permits`, now and at most, in the arena that this process shares with its children.
+    ///
+    /// # Errors
+    /// If shared memory cannot be had, or too many processes share it.
+    ///
+    /// # Panics
+    /// If `permits` is more than 2^31 - 1.
+    #[track_caller]
+    pub fn new(permits: u32) -> Result<BoundedSemaphore, ShmError> {
+        Semaphore::with_max(permits, permits).map(BoundedSemaphore)
+    }
+
+    pub(super) fn from_handle(handle: Handle<sync::Semaphore>) -> BoundedSemaphore {
+        BoundedSemaphore(Semaphore { handle })
+    }
+}
+
+/// Everything but the constructor is the Semaphore's; its `release` refuses to go above the start.
+impl std::ops::Deref for BoundedSemaphore {
+    type Target = Semaphore;
+
+    fn deref(&self) -> &Semaphore {
+        &self.0
+    }
+}

@@ -1,0 +1,281 @@
+//! An arena: a memfd that a tree of processes shares, mapped once in each and never unmapped.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+
+use super::ShmError;
+use super::handle::OpenCells;
+use super::layout::{self, CELLS_START, Header, LINE, MAGIC, Participant, SLOTS, VERSION};
+use crate::registry::Membership;
+use crate::sync::Scope;
+use crate::sys::identity::SCOPES;
+use crate::sys::local::Local;
+use crate::sys::memory::{self, Mapping};
+use crate::sys::robust::Robust;
+
+/// How much address space a new arena reserves in each process; less where limits forbid it.
+const RESERVE: usize = 16 << 30;
+const LEAST_RESERVE: usize = 64 << 20;
+
+/// One mapped arena. Leaked: it lives as long as the process.
+pub(crate) struct Arena {
+    mapping: Mapping,
+    scope: Scope,
+    /// `fork generation << 32 | incarnation` of this process here: read without a lock, right after any fork.
+    pub(crate) joined: AtomicU64,
+    /// This process's part in it.
+    pub(crate) membership: Local<Membership>,
+    /// The cells that this process holds.
+    pub(crate) open: Local<OpenCells>,
+}
+
+/// The arenas of this process by scope; place 0 stands for private memory and stays empty.
+static ARENAS: [AtomicPtr<Arena>; SCOPES] = [const { AtomicPtr::new(null_mut()) }; SCOPES];
+/// The arena of the tree of processes that this one belongs to.
+static COMMON: Local<Common> = Local::new(Common {
+    arena: None,
+    inherited: None,
+});
+
+#[derive(Default)]
+struct Common {
+    arena: Option<&'static Arena>,
+    /// The parent's arena, not mapped yet.
+    inherited: Option<OwnedFd>,
+}
+
+/// The arena mapped at `scope`.
+#[inline]
+pub(crate) fn at(scope: Scope) -> &'static Arena {
+    let arena = ARENAS[scope.index() % SCOPES].load(Acquire);
+    // SAFETY: places are filled once, with leaked boxes, before any scope that names them is made.
+    unsafe { arena.as_ref() }.expect("a scope names a mapped arena")
+}
+
+/// All arenas of this process.
+pub(crate) fn all() -> impl Iterator<Item = &'static Arena> {
+    // SAFETY: as in `at`.
+    ARENAS
+        .iter()
+        .filter_map(|place| unsafe { place.load(Acquire).as_ref() })
+}
+
+/// The common arena, created or mapped on first use.
+pub(crate) fn common() -> Result<&'static Arena, ShmError> {
+    let mut common = COMMON.lock();
+    if let Some(arena) = common.arena {
+        return Ok(arena);
+    }
+    let arena = match common.inherited.take() {
+        Some(descriptor) => map(descriptor)?,
+        None => create()?,
+    };
+    common.arena = Some(arena);
+    Ok(arena)
+}
+
+/// A descriptor of the common arena for a child of this process; the arena is made if there is none yet, so that the
+/// whole tree has one.
+pub(crate) fn descriptor_for_child() -> Option<OwnedFd> {
+    let mut common = COMMON.lock();
+    if common.arena.is_none() && common.inherited.is_none() {
+        common.arena = create().ok();
+    }
+    let descriptor = match (&common.arena, &common.inherited) {
+        (Some(arena), _) => arena.as_fd(),
+        (None, Some(descriptor)) => descriptor.as_fd(),
+        (None, None) => return None,
+    };
+    descriptor.try_clone_to_owned().ok()
+}
+
+/// Makes the parent's arena the common one. For a child that has used no shared memory yet.
+pub(crate) fn adopt_from_parent(descriptor: OwnedFd) {
+    let mut common = COMMON.lock();
+    if common.arena.is_none() {
+        common.inherited = Some(descriptor);
+    }
+}
+
+/// The arena with this id, mapping it from `descriptor` if this process does not have it yet.
+pub(crate) fn by_id(id: [u8; 16], descriptor: Option<OwnedFd>) -> Result<&'static Arena, ShmError> {
+    // The inherited one may be meant.
+    let inherited = COMMON.lock().inherited.is_some();
+    if inherited {
+        common()?;
+    }
+    if let Some(arena) = all().find(|arena| arena.header().id == id) {
+        return Ok(arena);
+    }
+    let descriptor = descriptor.ok_or(ShmError::NotAnArena {
+        reason: "this process has no arena of that id, and the message carried no descriptor for it",
+    })?;
+    let arena = map(descriptor)?;
+    if arena.header().id == id {
+        Ok(arena)
+    } else {
+        Err(ShmError::NotAnArena {
+            reason: "the descriptor and the handle name different arenas",
+        })
+    }
+}
+
+/// A new arena.
+fn create() -> Result<&'static Arena, ShmError> {
+    let file = memory::create("allcores")?;
+    memory::set_length(file.as_fd(), CELLS_START as u64)?;
+    let no_space = |source| ShmError::NoSpace {
+        wanted: 4096,
+        source,
+    };
+    memory::provide(file.as_fd(), 0, 4096).map_err(no_space)?;
+    let mut reserve = RESERVE;
+    let mapping = loop {
+        match Mapping::new(file.try_clone()?, reserve) {
+            Ok(mapping) => break mapping,
+            Err(_) if reserve > LEAST_RESERVE => reserve /= 2,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut id = [0; 16];
+    let mut filled = 0;
+    while filled < id.len() {
+        let got = rustix::rand::getrandom(&mut id[filled..], rustix::rand::GetRandomFlags::empty());
+        filled += got.map_err(std::io::Error::from)?;
+    }
+    let header = mapping.base().as_ptr().cast::<Header>();
+    // SAFETY: the page was provided and mapped just now, is zero, aligned, and nobody else knows of it.
+    unsafe {
+        (*header).magic = MAGIC;
+        (*header).version = VERSION;
+        (*header).slots = SLOTS as u32;
+        (*header).id = id;
+        (*header).reserve = reserve as u64;
+        (*header).provided.store(CELLS_START as u64, Relaxed);
+        (*header).unused.store((CELLS_START / LINE) as u64, Relaxed);
+        (*header).guard.mutex.init();
+    }
+    enter(mapping)
+}
+
+/// Maps an arena that another process made, after looking at it closely.
+fn map(descriptor: OwnedFd) -> Result<&'static Arena, ShmError> {
+    let broken = |reason| Err(ShmError::NotAnArena { reason });
+    if !memory::cannot_shrink(descriptor.as_fd()) {
+        return broken("the file is not sealed against shrinking");
+    }
+    if memory::length(descriptor.as_fd())? < CELLS_START as u64 {
+        return broken("the file is too short");
+    }
+    let look = Mapping::new(descriptor.try_clone()?, 4096)?;
+    // SAFETY: the file is at least a page long and cannot shrink; every bit pattern is a valid Header.
+    let header = unsafe { look.base().cast::<Header>().as_ref() };
+    let (magic, version, slots, reserve) =
+        (header.magic, header.version, header.slots, header.reserve);
+    if magic != MAGIC {
+        return broken("it does not begin as one");
+    }
+    if version != VERSION || slots != SLOTS as u32 {
+        return broken("it has another layout");
+    }
+    if !(LEAST_RESERVE as u64..=RESERVE as u64).contains(&reserve) {
+        return broken("its size makes no sense");
+    }
+    enter(Mapping::new(descriptor, reserve as usize)?)
+}
+
+/// Gives the mapping a scope.
+fn enter(mapping: Mapping) -> Result<&'static Arena, ShmError> {
+    static ENTERING: Local<()> = Local::new(());
+    let _one_at_a_time = ENTERING.lock();
+    let free = ARENAS
+        .iter()
+        .enumerate()
+        .skip(1)
+        .find(|(_, place)| place.load(Relaxed).is_null());
+    let Some((index, place)) = free else {
+        return Err(ShmError::TooManyArenas { limit: SCOPES - 1 });
+    };
+    let arena = Box::new(Arena {
+        mapping,
+        scope: Scope::arena(index as u8),
+        joined: AtomicU64::new(0),
+        membership: Local::new(Membership::default()),
+        open: Local::new(OpenCells::default()),
+    });
+    let arena = Box::leak(arena);
+    place.store(arena, Release);
+    Ok(arena)
+}
+
+impl Arena {
+    #[inline]
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &'static Header {
+        // SAFETY: mapped for ever, at least this long, and written as a Header by `create`.
+        unsafe { self.mapping.base().cast::<Header>().as_ref() }
+    }
+
+    /// What lies at `offset`, which the caller has checked against what is provided.
+    ///
+    /// # Safety
+    /// `offset` must be aligned for `T` and lie, with `T`, in the provided part or in a participant's pages, and every
+    /// pattern of bytes there must be a valid `T`.
+    #[inline]
+    pub(crate) unsafe fn place<T>(&self, offset: usize) -> &'static T {
+        debug_assert!(offset + size_of::<T>() <= self.mapping.reserve());
+        // SAFETY: inside the mapping, which is never undone; the rest is the caller's word.
+        unsafe { &*self.mapping.base().as_ptr().add(offset).cast::<T>() }
+    }
+
+    /// The participant in a slot; the slot is masked into range.
+    #[inline]
+    pub(crate) fn participant(&self, slot: usize) -> &'static Participant {
+        // SAFETY: a slot in range has a fixed, aligned place below CELLS_START, which the file always covers.
+        unsafe { self.place(layout::participant(slot % SLOTS)) }
+    }
+
+    /// The bell that `slot` rings for `hearer`.
+    #[inline]
+    pub(crate) fn bell(&self, slot: usize, hearer: usize) -> &'static Robust {
+        assert!(slot < layout::LOW_SLOTS && hearer < layout::LOW_SLOTS);
+        // SAFETY: as for `participant`.
+        unsafe { self.place(layout::bell(slot, hearer)) }
+    }
+
+    /// Whether the `bytes` at `offset` have memory behind them.
+    pub(crate) fn covers(&self, offset: usize, bytes: usize) -> bool {
+        let end = self
+            .header()
+            .provided
+            .load(Acquire)
+            .min(self.mapping.reserve() as u64);
+        offset
+            .checked_add(bytes)
+            .is_some_and(|last| last as u64 <= end)
+    }
+
+    /// The line that begins at this address.
+    pub(crate) fn line_of(&self, address: *const ()) -> Option<u32> {
+        let offset = address
+            .addr()
+            .checked_sub(self.mapping.base().as_ptr().addr())?;
+        (offset < self.mapping.reserve() && offset.is_multiple_of(LINE))
+            .then_some((offset / LINE) as u32)
+    }
+
+    pub(crate) fn reserve(&self) -> usize {
+        self.mapping.reserve()
+    }
+}
+
+impl AsFd for Arena {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mapping.as_fd()
+    }
+}

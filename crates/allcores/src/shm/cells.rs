@@ -1,0 +1,470 @@
+//! Cells: pieces of an arena with a kind, a generation and a record of who holds them.
+//!
+//! All changes happen under the arena's guard, a robust mutex. What the guard protects is made so that the cells
+//! themselves are the truth and everything else can be rebuilt from them:
+//!
+//! | killed | what the next one finds |
+//! |---|---|
+//! | between two words of an allocation | a cell still FREE: back on its list |
+//! | after LIVE is written | a cell held by a dead participant: freed when its slot is settled |
+//! | between dropping the last holder and freeing | a LIVE cell without holder or pin: freed |
+//! | while growing | memory beyond `unused` that nobody owns yet |
+
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+use super::arena::{self, Arena};
+use super::layout::{CLASSES, CellHeader, LABEL, LINE, SLOTS};
+use super::{ShmError, pins};
+use crate::sync::Scope;
+use crate::sys::memory;
+use std::os::fd::AsFd;
+
+const FREE: u32 = 0;
+const LIVE: u32 = 1;
+/// Belongs to another cell, and goes with it.
+const CHILD: u32 = 2;
+
+/// The least by which an arena grows.
+const GROWTH: u64 = 256 << 10;
+
+/// What a cell holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    Lock = 1,
+    RLock = 2,
+    Semaphore = 3,
+    OwnedSemaphore = 4,
+    Event = 5,
+    Condition = 6,
+    Barrier = 7,
+    /// Memory that belongs to another cell or to a participant.
+    Part = 8,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Lock => "Lock",
+            Kind::RLock => "RLock",
+            Kind::Semaphore => "Semaphore",
+            Kind::OwnedSemaphore => "Semaphore with owned permits",
+            Kind::Event => "Event",
+            Kind::Condition => "Condition",
+            Kind::Barrier => "Barrier",
+            Kind::Part => "part",
+        }
+    }
+
+    pub(crate) fn from_number(number: u32) -> Option<Kind> {
+        use Kind::*;
+        [
+            Lock,
+            RLock,
+            Semaphore,
+            OwnedSemaphore,
+            Event,
+            Condition,
+            Barrier,
+            Part,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u32 == number)
+    }
+}
+
+/// A cell, by the line it begins at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Cell(pub(crate) u32);
+
+/// The arena with its guard taken.
+pub(crate) struct Guarded<'a> {
+    pub(crate) arena: &'a Arena,
+}
+
+impl Arena {
+    /// Takes the guard; what a dead holder left undone is done first.
+    pub(crate) fn guard(&self) -> Guarded<'_> {
+        let died = self.header().guard.mutex.lock();
+        let guarded = Guarded { arena: self };
+        if died {
+            guarded.rebuild();
+        }
+        guarded
+    }
+
+    /// The header of a cell, if there can be a cell at that line.
+    pub(crate) fn cell(&self, cell: Cell) -> Option<&'static CellHeader> {
+        let offset = cell.0 as usize * LINE;
+        if offset < super::layout::CELLS_START || !self.covers(offset, LINE) {
+            return None;
+        }
+        // SAFETY: aligned to a line, inside the provided part, and every pattern of bytes is a valid CellHeader.
+        Some(unsafe { self.place(offset) })
+    }
+
+    /// What the cell holds: as many bytes as its header says, if all of them have memory.
+    pub(crate) fn body(&self, cell: Cell) -> Option<NonNull<u8>> {
+        let header = self.cell(cell)?;
+        let offset = (cell.0 as usize + 1) * LINE;
+        let room = (header.lines.load(Relaxed) as usize).checked_sub(1)? * LINE;
+        let bytes = header.bytes.load(Relaxed) as usize;
+        if bytes > room || !self.covers(offset, bytes) {
+            return None;
+        }
+        // SAFETY: the range was checked just now.
+        Some(NonNull::from(unsafe { self.place::<u8>(offset) }))
+    }
+}
+
+impl Drop for Guarded<'_> {
+    fn drop(&mut self) {
+        self.arena.header().guard.mutex.unlock();
+    }
+}
+
+fn class_of(bytes: usize) -> usize {
+    let lines = 1 + bytes.div_ceil(LINE);
+    lines.next_power_of_two().trailing_zeros().max(1) as usize - 1
+}
+
+const fn lines_of(class: usize) -> u32 {
+    2 << class
+}
+
+impl Guarded<'_> {
+    fn header(&self, cell: Cell) -> &'static CellHeader {
+        self.arena
+            .cell(cell)
+            .expect("cells on the arena's own lists lie inside it")
+    }
+
+    /// A new cell with zeroed contents, held by participant `holder`.
+    pub(crate) fn allocate(
+        &self,
+        kind: Kind,
+        bytes: usize,
+        holder: usize,
+        label: &str,
+    ) -> Result<Cell, ShmError> {
+        let cell = self.take(bytes)?;
+        let header = self.describe(cell, kind, bytes, label);
+        self.bit(cell, holder)?
+            .fetch_or(1 << (holder % 64), Relaxed);
+        // Last: from here on the cell belongs to somebody.
+        header.state.store(LIVE, Release);
+        Ok(cell)
+    }
+
+    /// A new part of `parent`, freed with it. Line 0 stands for the arena itself.
+    pub(crate) fn allocate_child(&self, parent: u32, bytes: usize) -> Result<Cell, ShmError> {
+        let cell = self.take(bytes)?;
+        let header = self.describe(cell, Kind::Part, bytes, "");
+        header.link.store(parent, Relaxed);
+        header.state.store(CHILD, Release);
+        Ok(cell)
+    }
+
+    fn describe(&self, cell: Cell, kind: Kind, bytes: usize, label: &str) -> &'static CellHeader {
+        let header = self.header(cell);
+        header.kind.store(kind as u32, Relaxed);
+        header.bytes.store(bytes as u32, Relaxed);
+        for word in &header.holders {
+            word.store(0, Relaxed);
+        }
+        header.more_holders.store(0, Relaxed);
+        let mut short = [0; LABEL];
+        let tail = &label.as_bytes()[label.len().saturating_sub(LABEL)..];
+        short[..tail.len()].copy_from_slice(tail);
+        // SAFETY: the guard is ours and the cell is free, so nobody else writes the label; readers of it take any bytes.
+        unsafe { header.label.get().write_volatile(short) };
+        let body = self
+            .arena
+            .body(cell)
+            .expect("a cell is as large as its class");
+        // SAFETY: the body lies inside the cell, which is ours alone while it is free.
+        unsafe { body.as_ptr().write_bytes(0, bytes) };
+        header
+    }
+
+    /// A free cell of the right size, on no list any more.
+    fn take(&self, bytes: usize) -> Result<Cell, ShmError> {
+        let class = class_of(bytes);
+        let full = ShmError::Full {
+            wanted: bytes as u64,
+            reserve: self.arena.reserve() as u64,
+        };
+        if class >= CLASSES {
+            return Err(full);
+        }
+        let list = &self.arena.header().guard.free[class];
+        let first = list.load(Relaxed);
+        if first != 0 {
+            list.store(self.header(Cell(first)).link.load(Relaxed), Relaxed);
+            return Ok(Cell(first));
+        }
+        let lines = lines_of(class);
+        let arena = self.arena.header();
+        let start = arena.unused.load(Relaxed);
+        let end = (start + u64::from(lines)) * LINE as u64;
+        if end > self.arena.reserve() as u64 {
+            return Err(full);
+        }
+        let provided = arena.provided.load(Relaxed);
+        if end > provided {
+            let until = end
+                .max(provided + GROWTH)
+                .next_multiple_of(4096)
+                .min(self.arena.reserve() as u64);
+            memory::provide(self.arena.as_fd(), provided, until - provided).map_err(|source| {
+                ShmError::NoSpace {
+                    wanted: until - provided,
+                    source,
+                }
+            })?;
+            arena.provided.store(until, Release);
+        }
+        let cell = Cell(start as u32);
+        let header = self.header(cell);
+        header.lines.store(lines, Relaxed);
+        header.state.store(FREE, Relaxed);
+        header.generation.store(1, Relaxed);
+        // The cell has a size before anybody who walks the arena can come across it.
+        arena.unused.store(start + u64::from(lines), Release);
+        Ok(cell)
+    }
+
+    /// The word with the bit of participant `slot`; makes room for high slots.
+    fn bit(&self, cell: Cell, slot: usize) -> Result<&'static AtomicU64, ShmError> {
+        let header = self.header(cell);
+        if slot < 128 {
+            return Ok(&header.holders[slot / 64]);
+        }
+        let mut more = header.more_holders.load(Relaxed);
+        if more == 0 {
+            more = self.allocate_child(cell.0, (SLOTS - 128) / 8)?.0;
+            header.more_holders.store(more, Release);
+        }
+        Ok(&self.high_bits(Cell(more))[(slot - 128) / 64])
+    }
+
+    fn high_bits(&self, more: Cell) -> &'static [AtomicU64] {
+        let body = self
+            .arena
+            .body(more)
+            .expect("the bits of high slots lie inside the arena");
+        // SAFETY: such a child was allocated with exactly this many zeroed bytes, aligned to a line.
+        unsafe { std::slice::from_raw_parts(body.as_ptr().cast(), (SLOTS - 128) / 64) }
+    }
+
+    fn has_holders(&self, header: &CellHeader) -> bool {
+        let more = header.more_holders.load(Relaxed);
+        header.holders.iter().any(|word| word.load(Relaxed) != 0)
+            || more != 0
+                && self
+                    .high_bits(Cell(more))
+                    .iter()
+                    .any(|word| word.load(Relaxed) != 0)
+    }
+
+    /// Whether the cell lives in that generation.
+    pub(crate) fn is_live(&self, cell: Cell, generation: u32) -> bool {
+        self.arena.cell(cell).is_some_and(|header| {
+            header.state.load(Acquire) == LIVE && header.generation.load(Relaxed) == generation
+        })
+    }
+
+    /// Participant `slot` holds the cell from now on.
+    pub(crate) fn hold(&self, cell: Cell, slot: usize) -> Result<(), ShmError> {
+        self.bit(cell, slot)?.fetch_or(1 << (slot % 64), Relaxed);
+        Ok(())
+    }
+
+    /// Participant `slot` holds the cell no longer.
+    pub(crate) fn let_go(&self, cell: Cell, slot: usize) {
+        self.clear(self.header(cell), slot);
+        self.free_if_unused(cell);
+    }
+
+    fn clear(&self, header: &CellHeader, slot: usize) {
+        let mask = !(1 << (slot % 64));
+        if slot < 128 {
+            header.holders[slot / 64].fetch_and(mask, Relaxed);
+        } else {
+            let more = header.more_holders.load(Relaxed);
+            if more != 0 {
+                self.high_bits(Cell(more))[(slot - 128) / 64].fetch_and(mask, Relaxed);
+            }
+        }
+    }
+
+    /// Frees the cell if nobody holds it and no message carries it.
+    pub(crate) fn free_if_unused(&self, cell: Cell) {
+        let header = self.header(cell);
+        if header.state.load(Relaxed) == LIVE
+            && !self.has_holders(header)
+            && !pins::pinned(self, cell)
+        {
+            self.free(cell);
+            self.free_children(cell);
+        }
+    }
+
+    fn free(&self, cell: Cell) {
+        let header = self.header(cell);
+        header.generation.fetch_add(1, Relaxed);
+        header.state.store(FREE, Release);
+        self.push(cell, header);
+    }
+
+    fn push(&self, cell: Cell, header: &CellHeader) {
+        let list = &self.arena.header().guard.free[class_of_lines(header.lines.load(Relaxed))];
+        header.link.store(list.load(Relaxed), Relaxed);
+        list.store(cell.0, Relaxed);
+    }
+
+    /// Frees a child cell that its owner has unlinked.
+    pub(crate) fn free_child(&self, cell: Cell) {
+        if self.header(cell).state.load(Relaxed) == CHILD {
+            self.free(cell);
+        }
+    }
+
+    fn free_children(&self, parent: Cell) {
+        let header = self.header(parent);
+        let kind = Kind::from_number(header.kind.load(Relaxed));
+        let more = header.more_holders.swap(0, Relaxed);
+        if more != 0 {
+            self.free_child(Cell(more));
+        }
+        // Only a Condition has parts of its own, and only after a crowd: looking for them is worth a walk then.
+        if kind == Some(Kind::Condition)
+            && self
+                .arena
+                .body(parent)
+                .is_some_and(crate::multiprocessing::has_overflow)
+        {
+            self.walk(|cell, header| {
+                if header.state.load(Relaxed) == CHILD && header.link.load(Relaxed) == parent.0 {
+                    self.free(cell);
+                }
+            });
+        }
+    }
+
+    /// All cells, free ones too, in the order in which they lie.
+    fn walk(&self, mut visit: impl FnMut(Cell, &'static CellHeader)) {
+        let end = self.arena.header().unused.load(Acquire);
+        let mut line = (super::layout::CELLS_START / LINE) as u64;
+        while line < end {
+            let cell = Cell(line as u32);
+            let Some(header) = self.arena.cell(cell) else {
+                return;
+            };
+            let lines = header.lines.load(Relaxed);
+            if lines == 0 {
+                return;
+            }
+            visit(cell, header);
+            line += u64::from(lines);
+        }
+    }
+
+    /// A participant is gone for good: what it held is let go.
+    pub(crate) fn settle(&self, slot: usize) {
+        self.walk(|cell, header| {
+            if header.state.load(Relaxed) != LIVE {
+                return;
+            }
+            if header.kind.load(Relaxed) == Kind::OwnedSemaphore as u32
+                && let Some(body) = self.arena.body(cell)
+            {
+                crate::multiprocessing::reclaim(
+                    self.arena.scope(),
+                    body,
+                    header.bytes.load(Relaxed),
+                    slot,
+                );
+            }
+            self.clear(header, slot);
+            self.free_if_unused(cell);
+        });
+    }
+
+    /// Somebody was killed with the guard taken: lists are made anew, and what belongs to nobody is freed.
+    fn rebuild(&self) {
+        for list in &self.arena.header().guard.free {
+            list.store(0, Relaxed);
+        }
+        self.walk(|cell, header| {
+            if header.state.load(Relaxed) == FREE {
+                self.push(cell, header);
+            }
+        });
+        // Children whose parent is gone, or was never told of them.
+        self.walk(|cell, header| match header.state.load(Relaxed) {
+            LIVE => self.free_if_unused(cell),
+            CHILD => {
+                let parent = header.link.load(Relaxed);
+                let orphan = parent != 0
+                    && self
+                        .arena
+                        .cell(Cell(parent))
+                        .is_none_or(|parent| parent.state.load(Relaxed) != LIVE);
+                if orphan {
+                    self.free(cell);
+                }
+            }
+            _ => {}
+        });
+    }
+
+    /// How many cells live, and how many bytes they and their parts take.
+    pub(crate) fn usage(&self) -> (usize, u64) {
+        let (mut cells, mut bytes) = (0, 0);
+        self.walk(|_, header| {
+            let state = header.state.load(Relaxed);
+            cells += usize::from(state == LIVE);
+            bytes += if state == FREE {
+                0
+            } else {
+                u64::from(header.lines.load(Relaxed)) * LINE as u64
+            };
+        });
+        (cells, bytes)
+    }
+}
+
+fn class_of_lines(lines: u32) -> usize {
+    (lines.trailing_zeros().max(1) as usize - 1).min(CLASSES - 1)
+}
+
+/// What a cell made here is labelled with.
+pub(crate) fn site(location: &Location<'_>) -> String {
+    let file = location.file().rsplit('/').next().unwrap_or("");
+    format!("{file}:{}", location.line())
+}
+
+/// A further part, of `bytes` zeroed bytes, of the cell whose contents begin at `body`; freed with it.
+pub(crate) fn alloc_child(scope: Scope, body: *const (), bytes: usize) -> Option<u64> {
+    let arena = arena::at(scope);
+    let line = arena.line_of(body)?.checked_sub(1)?;
+    arena.cell(Cell(line))?;
+    arena
+        .guard()
+        .allocate_child(line, bytes)
+        .ok()
+        .map(|part| u64::from(part.0))
+}
+
+/// Where such a part lies, if it lies in the arena and is large enough.
+pub(crate) fn resolve(scope: Scope, part: u64, bytes: usize) -> Option<*const u8> {
+    let arena = arena::at(scope);
+    let cell = Cell(u32::try_from(part).ok()?);
+    let fits = arena.cell(cell)?.bytes.load(Relaxed) as usize >= bytes;
+    fits.then(|| arena.body(cell))
+        .flatten()
+        .map(|body| body.as_ptr().cast_const())
+}

@@ -1,0 +1,276 @@
+//! Handles: how a process names and keeps a cell, and how that travels.
+
+use std::collections::HashMap;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::*;
+use std::sync::{Arc, Weak};
+
+use serde::{Deserialize, Serialize};
+
+use super::arena::{self, Arena};
+use super::cells::{self, Cell, Kind};
+use super::pins::{self, Pin};
+use super::{ShmError, layout};
+use crate::registry;
+use crate::sync::Scope;
+
+/// The cells that a process holds: one entry however many handles there are.
+#[derive(Default)]
+pub(crate) struct OpenCells(HashMap<(Cell, u32), Weak<Held>>);
+
+/// A cell held by this process; letting go of the last copy lets go of the cell.
+struct Held {
+    arena: &'static Arena,
+    cell: Cell,
+    generation: u32,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut open = self.arena.open.lock();
+        // Somebody may have opened it again since the last copy went: then a new entry stands in our place.
+        if open
+            .0
+            .get(&(self.cell, self.generation))
+            .is_none_or(|entry| entry.strong_count() == 0)
+        {
+            open.0.remove(&(self.cell, self.generation));
+            // In a forked child that has not joined there is nothing to let go of.
+            if let Some(slot) = registry::slot(self.arena) {
+                let guarded = self.arena.guard();
+                if guarded.is_live(self.cell, self.generation) {
+                    guarded.let_go(self.cell, slot);
+                }
+            }
+        }
+    }
+}
+
+/// A typed handle on a cell that holds a `B`.
+pub(crate) struct Handle<B> {
+    body: NonNull<B>,
+    scope: Scope,
+    held: Arc<Held>,
+}
+
+// SAFETY: a handle gives `&B` only, and every body is made of atomics or guarded by them.
+unsafe impl<B: Sync> Send for Handle<B> {}
+// SAFETY: as above.
+unsafe impl<B: Sync> Sync for Handle<B> {}
+
+impl<B> Clone for Handle<B> {
+    fn clone(&self) -> Handle<B> {
+        Handle {
+            body: self.body,
+            scope: self.scope,
+            held: self.held.clone(),
+        }
+    }
+}
+
+/// What travels: which arena, which cell in which generation, what it should hold, and the pin that keeps it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Wire {
+    arena: [u8; 16],
+    line: u32,
+    generation: u32,
+    kind: u32,
+    pin: Pin,
+}
+
+impl<B> Handle<B> {
+    /// A new cell in the common arena, `tail` bytes larger than a `B`, made by `init` from zeroed memory.
+    pub(crate) fn create(
+        kind: Kind,
+        tail: usize,
+        location: &Location<'_>,
+        init: impl FnOnce(*mut B),
+    ) -> Result<Handle<B>, ShmError> {
+        const {
+            assert!(
+                align_of::<B>() <= layout::LINE,
+                "what lies in an arena is aligned to 64 bytes at most"
+            )
+        };
+        let arena = arena::common()?;
+        let slot = registry::join(arena)?;
+        let bytes = size_of::<B>() + tail;
+        let label = cells::site(location);
+        let allocate = |arena: &Arena| arena.guard().allocate(kind, bytes, slot, &label);
+        let cell = match allocate(arena) {
+            Err(ShmError::NoSpace { .. } | ShmError::Full { .. }) => {
+                registry::reap(arena);
+                allocate(arena)?
+            }
+            made => made?,
+        };
+        let body = arena
+            .body(cell)
+            .expect("a new cell lies inside its arena")
+            .cast();
+        init(body.as_ptr());
+        let generation = arena
+            .cell(cell)
+            .map_or(0, |header| header.generation.load(Relaxed));
+        let held = Arc::new(Held {
+            arena,
+            cell,
+            generation,
+        });
+        arena
+            .open
+            .lock()
+            .0
+            .insert((cell, generation), Arc::downgrade(&held));
+        Ok(Handle {
+            body,
+            scope: arena.scope(),
+            held,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn body(&self) -> &B {
+        // SAFETY: the cell is held as long as `held` lives, was made with room for a `B` of this kind, and is never moved.
+        unsafe { self.body.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn pointer(&self) -> *const B {
+        self.body.as_ptr()
+    }
+
+    #[inline]
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// What follows the `B`.
+    pub(crate) fn tail<T>(&self, count: usize) -> &[T] {
+        let bytes = self.bytes();
+        assert!(
+            size_of::<B>() + count * size_of::<T>() <= bytes && align_of::<T>() <= align_of::<B>()
+        );
+        // SAFETY: inside the cell, aligned (a `T` needs no more than a `B`), zeroed at first; `T`s are atomics.
+        unsafe { std::slice::from_raw_parts(self.body.as_ptr().add(1).cast(), count) }
+    }
+
+    /// How many bytes the cell holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.held
+            .arena
+            .cell(self.held.cell)
+            .map_or(0, |header| header.bytes.load(Relaxed) as usize)
+    }
+
+    /// Whether two handles name one cell.
+    pub(crate) fn same(&self, other: &Handle<B>) -> bool {
+        self.body == other.body
+    }
+
+    pub(crate) fn arena(&self) -> &'static Arena {
+        self.held.arena
+    }
+
+    /// Writes the handle for a message. The pin must be undone if the message is lost: see [`Handle::unpin`].
+    pub(crate) fn pack(&self, kind: Kind) -> Result<(Wire, Pinned), ShmError> {
+        let Held {
+            arena,
+            cell,
+            generation,
+        } = *self.held;
+        let sender = registry::join(arena)?;
+        let pin = pins::pin(&arena.guard(), cell, generation, sender as u32)?;
+        let wire = Wire {
+            arena: arena.header().id,
+            line: cell.0,
+            generation,
+            kind: kind as u32,
+            pin,
+        };
+        Ok((wire, Pinned { arena, pin }))
+    }
+}
+
+/// A pin that this process set.
+pub(crate) struct Pinned {
+    arena: &'static Arena,
+    pin: Pin,
+}
+
+impl Pinned {
+    /// The message was not sent, or nobody will ever open it.
+    pub(crate) fn undo(&self) {
+        pins::unpin(&self.arena.guard(), self.pin);
+    }
+}
+
+impl Wire {
+    pub(crate) fn arena_id(&self) -> [u8; 16] {
+        self.arena
+    }
+
+    /// Opens what a message named: `fits` says how many bytes a cell of that kind must have.
+    pub(crate) fn open<B>(
+        &self,
+        arena: &'static Arena,
+        kind: Kind,
+        fits: impl FnOnce(u32) -> bool,
+    ) -> Result<Handle<B>, ShmError> {
+        let slot = registry::join(arena)?;
+        let (cell, generation) = (Cell(self.line), self.generation);
+        let mut open = arena.open.lock();
+        let guarded = arena.guard();
+        if !pins::is_set(&guarded, self.pin, cell, generation) || !guarded.is_live(cell, generation)
+        {
+            return Err(ShmError::Stale);
+        }
+        let header = arena.cell(cell).ok_or(ShmError::Stale)?;
+        let (found, bytes) = (header.kind.load(Relaxed), header.bytes.load(Relaxed));
+        if found != kind as u32 || self.kind != kind as u32 || !fits(bytes) {
+            return Err(ShmError::WrongKind {
+                found: Kind::from_number(found).map_or("unknown thing", Kind::name),
+                found_bytes: bytes,
+                wanted: kind.name(),
+                wanted_bytes: size_of::<B>() as u32,
+            });
+        }
+        let body = arena.body(cell).ok_or(ShmError::Stale)?.cast();
+        guarded.hold(cell, slot)?;
+        pins::unpin(&guarded, self.pin);
+        drop(guarded);
+        let entry = open.0.entry((cell, generation)).or_default();
+        let held = entry.upgrade().unwrap_or_else(|| {
+            Arc::new(Held {
+                arena,
+                cell,
+                generation,
+            })
+        });
+        *entry = Arc::downgrade(&held);
+        drop(open);
+        Ok(Handle {
+            body,
+            scope: arena.scope(),
+            held,
+        })
+    }
+}
+
+/// A forked child that joins holds what its parent's handles, copied into it, name, as far as that still lives.
+pub(crate) fn hold_inherited(arena: &'static Arena, slot: usize) {
+    let open = arena.open.lock();
+    let guarded = arena.guard();
+    for (cell, generation) in open
+        .0
+        .iter()
+        .filter(|(_, held)| held.strong_count() > 0)
+        .map(|(key, _)| *key)
+    {
+        if guarded.is_live(cell, generation) {
+            // Without room for the bit the cell is as unprotected as it was a moment ago.
+            let _ = guarded.hold(cell, slot);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Pins: a message on its way keeps the cell that it names alive until it is opened, or is known to be lost.
+//!
+//! A pin is a record and not a count, so that the receiver's opening and the sender's clearing up after a dead receiver
+//! each take it back exactly once, whoever comes first. A pin that neither ever does stays until the arena ends.
+
+use std::sync::atomic::{AtomicU32, Ordering::*};
+
+use super::ShmError;
+use super::cells::{Cell, Guarded};
+
+/// How many pins a block has.
+const BLOCK: usize = 62;
+
+#[repr(C)]
+struct Block {
+    next: AtomicU32,
+    _spare: [u32; 3],
+    pins: [PinWord; BLOCK],
+}
+
+#[repr(C)]
+struct PinWord {
+    /// The cell's line; 0 for a pin not in use.
+    cell: AtomicU32,
+    generation: AtomicU32,
+    /// Moves at each use, so that a late hand does not take back somebody else's pin.
+    tag: AtomicU32,
+    /// Who sent it, for people.
+    sender: AtomicU32,
+}
+
+/// A pin in use: which, and in which of its uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Pin {
+    index: u32,
+    tag: u32,
+}
+
+fn blocks<'a>(guarded: &'a Guarded<'_>) -> impl Iterator<Item = &'static Block> + 'a {
+    let mut line = guarded.arena.header().guard.pins.load(Acquire);
+    std::iter::from_fn(move || {
+        let body = (line != 0)
+            .then(|| guarded.arena.body(Cell(line)))
+            .flatten()?;
+        // SAFETY: blocks are allocated with the size of a Block, zeroed and aligned to a line; any bytes are a valid one.
+        let block = unsafe { body.cast::<Block>().as_ref() };
+        line = block.next.load(Acquire);
+        Some(block)
+    })
+}
+
+/// Whether a message carries the cell.
+pub(super) fn pinned(guarded: &Guarded<'_>, cell: Cell) -> bool {
+    blocks(guarded)
+        .flat_map(|block| &block.pins)
+        .any(|pin| pin.cell.load(Acquire) == cell.0)
+}
+
+/// How many messages carry cells.
+pub(crate) fn count(guarded: &Guarded<'_>) -> usize {
+    blocks(guarded)
+        .flat_map(|block| &block.pins)
+        .filter(|pin| pin.cell.load(Relaxed) != 0)
+        .count()
+}
+
+/// Pins a cell that the caller holds.
+pub(crate) fn pin(
+    guarded: &Guarded<'_>,
+    cell: Cell,
+    generation: u32,
+    sender: u32,
+) -> Result<Pin, ShmError> {
+    let mut last = None;
+    for (number, block) in blocks(guarded).enumerate() {
+        if let Some(index) = block
+            .pins
+            .iter()
+            .position(|pin| pin.cell.load(Relaxed) == 0)
+        {
+            return Ok(set(
+                &block.pins[index],
+                number * BLOCK + index,
+                cell,
+                generation,
+                sender,
+            ));
+        }
+        last = Some((number, block));
+    }
+    let fresh = guarded.allocate_child(0, size_of::<Block>())?;
+    let link = last.map_or(&guarded.arena.header().guard.pins, |(_, block)| &block.next);
+    link.store(fresh.0, Release);
+    let number = last.map_or(0, |(number, _)| number + 1);
+    let block = blocks(guarded)
+        .nth(number)
+        .expect("the block was linked just now");
+    Ok(set(
+        &block.pins[0],
+        number * BLOCK,
+        cell,
+        generation,
+        sender,
+    ))
+}
+
+fn set(word: &PinWord, index: usize, cell: Cell, generation: u32, sender: u32) -> Pin {
+    let tag = word.tag.load(Relaxed).wrapping_add(1);
+    word.tag.store(tag, Relaxed);
+    word.generation.store(generation, Relaxed);
+    word.sender.store(sender, Relaxed);
+    word.cell.store(cell.0, Release);
+    Pin {
+        index: index as u32,
+        tag,
+    }
+}
+
+/// Whether the pin still holds that cell in that generation.
+pub(crate) fn is_set(guarded: &Guarded<'_>, pin: Pin, cell: Cell, generation: u32) -> bool {
+    find(guarded, pin).is_some_and(|word| {
+        word.cell.load(Acquire) == cell.0 && word.generation.load(Relaxed) == generation
+    })
+}
+
+/// Takes the pin back; `false` if somebody else did.
+pub(crate) fn unpin(guarded: &Guarded<'_>, pin: Pin) -> bool {
+    let Some(word) = find(guarded, pin) else {
+        return false;
+    };
+    let cell = word.cell.swap(0, AcqRel);
+    if cell != 0 {
+        guarded.free_if_unused(Cell(cell));
+    }
+    cell != 0
+}
+
+fn find(guarded: &Guarded<'_>, pin: Pin) -> Option<&'static PinWord> {
+    let block = blocks(guarded).nth(pin.index as usize / BLOCK)?;
+    let word = &block.pins[pin.index as usize % BLOCK];
+    (word.tag.load(Relaxed) == pin.tag && word.cell.load(Relaxed) != 0).then_some(word)
+}
