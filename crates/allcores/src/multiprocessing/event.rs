@@ -86,6 +86,17 @@ impl Event {
         }
     }
 
+    /// For tests: the same Event through another mapping of the arena. Not part of the API.
+    ///
+    /// # Errors
+    /// If the scope maps another arena.
+    #[doc(hidden)]
+    pub fn through(&self, scope: sync::Scope) -> Result<Event, ShmError> {
+        self.handle
+            .through(Kind::Event, scope)
+            .map(Event::from_handle)
+    }
+
     /// Whether two handles name the same event.
     pub fn same(&self, other: &Event) -> bool {
         self.handle.same(&other.handle)

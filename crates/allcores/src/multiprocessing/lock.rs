@@ -21,15 +21,29 @@ use crate::sync::{self, Acquired, Deadline};
 /// death: what it held stays held until somebody releases it or the process ends. In a child made by `fork(2)` the lock
 /// is its parent's, whatever guards were copied.
 ///
+/// What to do about a death is the program's to say; the data is there to be looked at:
+///
+/// ```
+/// # let lock = allcores::multiprocessing::Lock::new([0u64; 2])?;
+/// let guard = lock.acquire().unwrap_or_else(|died| {
+///     let mut guard = died.into_guard();
+///     guard[1] = guard[0]; // mend what was left half-done
+///     guard.recover();
+///     guard
+/// });
+/// # drop(guard);
+/// # Ok::<(), allcores::shm::ShmError>(())
+/// ```
+///
 /// Acquiring a free lock is one compare-and-exchange; nothing is allocated and no system call made.
 ///
 /// ```
 /// use allcores::multiprocessing::Lock;
 ///
 /// let total = Lock::new(0u64)?;
-/// *total.acquire()? += 1;
-/// assert_eq!(*total.acquire()?, 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// *total.acquire().unwrap() += 1;
+/// assert_eq!(*total.acquire().unwrap(), 1);
+/// # Ok::<(), allcores::shm::ShmError>(())
 /// ```
 ///
 /// Data that owns memory of one process, or that has invalid patterns of bytes, is refused by the compiler:
@@ -154,6 +168,17 @@ impl<T: Shareable> Lock<T> {
     /// Whether anybody holds it at this moment.
     pub fn locked(&self) -> bool {
         self.lock().is_held()
+    }
+
+    /// For tests: the same Lock through another mapping of the arena. Not part of the API.
+    ///
+    /// # Errors
+    /// If the scope maps another arena.
+    #[doc(hidden)]
+    pub fn through(&self, scope: sync::Scope) -> Result<Lock<T>, ShmError> {
+        self.handle
+            .through(Kind::Lock, scope)
+            .map(Lock::from_handle)
     }
 
     /// Whether two handles name the same lock.

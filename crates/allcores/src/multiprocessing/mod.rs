@@ -1,22 +1,35 @@
 //! Processes, Connections, and the seven primitives in shared memory.
+//!
+//! Every primitive here is a handle on a few words in one arena that this process shares with its children: cheap to clone,
+//! and sent to other processes like any value, in the arguments of a Process or through a Connection. A thousand of them
+//! cost one descriptor, and nothing has a name that could be left behind.
 
+mod barrier;
+mod condition;
+pub mod connection;
 mod event;
 mod lock;
+mod owned_semaphore;
 mod owner_died;
 mod rlock;
 mod semaphore;
+pub mod transfer;
+mod travel;
 
+pub use barrier::{Barrier, BarrierError, BarrierWaitResult, BrokenBarrier};
+pub use condition::{Condition, ConditionGuard, ForeignLock, WaitError};
+pub use connection::{Connection, Never, Pipe, SimplexPipe, wait};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
+pub use owned_semaphore::{OwnedPermit, OwnedSemaphore};
 pub use owner_died::OwnerDied;
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 
 pub use crate::sync::lock::NotHeld;
+pub use crate::sync::owned::NoPermit;
 pub use crate::sync::rlock::NotOwner;
 pub use crate::sync::semaphore::TooManyPermits;
 
-pub(crate) fn has_overflow(_: std::ptr::NonNull<u8>) -> bool {
-    false
-}
-pub(crate) fn reclaim(_: crate::sync::Scope, _: std::ptr::NonNull<u8>, _: u32, _: usize) {}
+pub(crate) use condition::has_overflow;
+pub(crate) use owned_semaphore::reclaim;

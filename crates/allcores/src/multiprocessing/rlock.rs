@@ -23,10 +23,10 @@ use crate::sync::{self, Acquired, Deadline};
 /// use allcores::multiprocessing::RLock;
 ///
 /// let lock = RLock::new(7u32)?;
-/// let outer = lock.acquire()?;
-/// let inner = lock.acquire()?; // the same thread: no deadlock
+/// let outer = lock.acquire().unwrap();
+/// let inner = lock.acquire().unwrap(); // the same thread: no deadlock
 /// assert_eq!(*outer + *inner, 14);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), allcores::shm::ShmError>(())
 /// ```
 ///
 /// Its guards stay in their thread, and give no `&mut`:
@@ -147,6 +147,17 @@ impl<T: Shareable> RLock<T> {
     /// Whether the calling thread holds it.
     pub fn is_mine(&self) -> bool {
         self.lock().is_mine(self.handle.scope())
+    }
+
+    /// For tests: the same RLock through another mapping of the arena. Not part of the API.
+    ///
+    /// # Errors
+    /// If the scope maps another arena.
+    #[doc(hidden)]
+    pub fn through(&self, scope: sync::Scope) -> Result<RLock<T>, ShmError> {
+        self.handle
+            .through(Kind::RLock, scope)
+            .map(RLock::from_handle)
     }
 
     /// Whether two handles name the same lock.

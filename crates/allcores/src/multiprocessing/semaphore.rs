@@ -128,6 +128,17 @@ impl Semaphore {
             .then(|| Permit { semaphore: self })
     }
 
+    /// For tests: the same Semaphore through another mapping of the arena. Not part of the API.
+    ///
+    /// # Errors
+    /// If the scope maps another arena.
+    #[doc(hidden)]
+    pub fn through(&self, scope: sync::Scope) -> Result<Semaphore, ShmError> {
+        self.handle
+            .through(Kind::Semaphore, scope)
+            .map(Semaphore::from_handle)
+    }
+
     /// Whether two handles name the same semaphore.
     pub fn same(&self, other: &Semaphore) -> bool {
         self.handle.same(&other.handle)

@@ -75,6 +75,14 @@ pub(crate) fn common() -> Result<&'static Arena, ShmError> {
     Ok(arena)
 }
 
+/// Whether this is the common arena.
+pub(crate) fn is_common(arena: &Arena) -> bool {
+    COMMON
+        .lock()
+        .arena
+        .is_some_and(|common| std::ptr::eq(common, arena))
+}
+
 /// A descriptor of the common arena for a child of this process; the arena is made if there is none yet, so that the
 /// whole tree has one.
 pub(crate) fn descriptor_for_child() -> Option<OwnedFd> {
@@ -119,6 +127,11 @@ pub(crate) fn by_id(id: [u8; 16], descriptor: Option<OwnedFd>) -> Result<&'stati
             reason: "the descriptor and the handle name different arenas",
         })
     }
+}
+
+/// The common arena once more, at another place and in another scope.
+pub(super) fn map_again() -> Result<&'static Arena, ShmError> {
+    map(common()?.as_fd().try_clone_to_owned()?)
 }
 
 /// A new arena.

@@ -156,6 +156,16 @@ impl<B> Handle<B> {
         unsafe { std::slice::from_raw_parts(self.body.as_ptr().add(1).cast(), count) }
     }
 
+    /// What follows the `B`, known to be there.
+    ///
+    /// # Safety
+    /// The cell must have been made with a tail of that many zeroed `T`s, which are atomics and aligned no more than a `B`.
+    #[inline]
+    pub(crate) unsafe fn tail_unchecked<T>(&self, count: usize) -> &[T] {
+        // SAFETY: the caller's word.
+        unsafe { std::slice::from_raw_parts(self.body.as_ptr().add(1).cast(), count) }
+    }
+
     /// How many bytes the cell holds.
     pub(crate) fn bytes(&self) -> usize {
         self.held
@@ -167,6 +177,19 @@ impl<B> Handle<B> {
     /// Whether two handles name one cell.
     pub(crate) fn same(&self, other: &Handle<B>) -> bool {
         self.body == other.body
+    }
+
+    /// The same cell through another mapping of the same arena.
+    pub(crate) fn through(&self, kind: Kind, scope: Scope) -> Result<Handle<B>, ShmError> {
+        let (wire, pinned) = self.pack(kind)?;
+        let bytes = self.bytes() as u32;
+        wire.open(arena::at(scope), kind, |found| found == bytes)
+            .inspect_err(|_| pinned.undo())
+    }
+
+    /// The line at which the cell begins.
+    pub(crate) fn line(&self) -> u32 {
+        self.held.cell.0
     }
 
     pub(crate) fn arena(&self) -> &'static Arena {

@@ -14,3 +14,25 @@ mod shareable;
 
 pub use error::ShmError;
 pub use shareable::Shareable;
+
+/// For tests: the common arena mapped a second time in this process, as if by another one. Not part of the API.
+///
+/// # Errors
+/// If it cannot be mapped.
+#[doc(hidden)]
+pub fn map_common_again() -> Result<crate::sync::Scope, ShmError> {
+    arena::map_again().map(arena::Arena::scope)
+}
+
+/// For tests and for the curious: how many cells live in the common arena, how many bytes they take with all their parts,
+/// and how many messages on their way keep one alive. Not part of the API.
+///
+/// # Errors
+/// If there is no common arena yet and none can be made.
+#[doc(hidden)]
+pub fn usage() -> Result<(usize, u64, usize), ShmError> {
+    let arena = arena::common()?;
+    let guarded = arena.guard();
+    let (cells, bytes) = guarded.usage();
+    Ok((cells, bytes, pins::count(&guarded)))
+}

@@ -6,8 +6,11 @@
 //!
 //! Hidden from the documentation and without promise of stability: it is the door for other language faces.
 
+pub mod barrier;
+pub mod condition;
 pub mod event;
 pub mod lock;
+pub mod owned;
 pub mod rlock;
 pub mod semaphore;
 
@@ -17,8 +20,11 @@ mod scope;
 mod sleep;
 mod spin;
 
+pub use barrier::Barrier;
+pub use condition::Condition;
 pub use event::Event;
 pub use lock::Lock;
+pub use owned::OwnedSemaphore;
 pub use rlock::RLock;
 pub use semaphore::Semaphore;
 

@@ -1,6 +1,7 @@
 //! Whose memory a word lies in: decides what "me" is called there, who can be gone, and how sleepers are woken.
 
-use std::sync::atomic::AtomicU32;
+use std::alloc::Layout;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::registry;
 use crate::sys::identity::{self, Fate};
@@ -85,9 +86,60 @@ impl Scope {
         }
     }
 
+    /// The participant that uses this slot of the scope now, or used it last; 0 if none ever did.
+    pub(crate) fn owner_at_slot(self, slot: usize) -> u32 {
+        if self.is_shared() {
+            registry::owner_at_slot(self, slot)
+        } else {
+            0
+        }
+    }
+
+    /// Zeroed memory of the same kind for a primitive that outgrows its cell, as a link that means the same to all who
+    /// see that cell. In an arena it is freed together with the cell at `near`.
+    pub(crate) fn alloc_block(self, near: *const (), bytes: usize) -> Option<u64> {
+        if self.is_shared() {
+            return registry::alloc_child(self, near, bytes);
+        }
+        // SAFETY: the layout is not empty.
+        let block = unsafe { std::alloc::alloc_zeroed(block_layout(bytes)) };
+        (!block.is_null()).then_some(block as u64)
+    }
+
+    /// Where the block of a link lies; `None` for a link that no arena could have given out.
+    pub(crate) fn resolve_block(self, link: u64, bytes: usize) -> Option<*const u8> {
+        if self.is_shared() {
+            registry::resolve(self, link, bytes)
+        } else {
+            Some(link as *const u8)
+        }
+    }
+
+    /// Frees a block of private memory; those of an arena go with their cell.
+    ///
+    /// # Safety
+    /// `link` must come from [`Scope::alloc_block`] with as many bytes, and nobody may use the block any more.
+    pub(crate) unsafe fn free_block(self, link: u64, bytes: usize) {
+        if !self.is_shared() {
+            // SAFETY: allocated by `alloc_block` with this very layout, as the caller promises.
+            unsafe { std::alloc::dealloc(link as *mut u8, block_layout(bytes)) };
+        }
+    }
+
+    /// [`Scope::wake`] for those who sleep on the low half of a word.
+    #[inline]
+    pub(crate) fn wake_low(self, word: *const AtomicU64, count: u32) {
+        // Little-endian: the low half comes first.
+        self.wake(word.cast(), count);
+    }
+
     /// Wakes at most `count` sleepers; see [`futex::wake`] about memory that is gone.
     #[inline]
     pub(crate) fn wake(self, word: *const AtomicU32, count: u32) {
         futex::wake(word.cast(), self.is_shared(), count);
     }
+}
+
+fn block_layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, 64).expect("a block is some kilobytes at most")
 }

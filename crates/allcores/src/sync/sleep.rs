@@ -1,7 +1,7 @@
 //! One way to sleep, for every primitive: first on the word alone, and when that lasts, on the word *and* on every sign
 //! that somebody died. Short waits pay nothing for the second; a death is learned a few milliseconds late at most.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::Scope;
@@ -55,6 +55,9 @@ impl Sleeper {
         if !self.heeds_threads {
             return futex::wait(word, expected, shared, self.deadline);
         }
+        if deaf() {
+            return futex::wait(word, expected, shared, self.deadline);
+        }
         let armed_from = *self
             .armed_from
             .get_or_insert_with(|| Deadline::after(UNARMED));
@@ -65,6 +68,19 @@ impl Sleeper {
             };
         }
         self.sleep_armed(word, expected, &worthwhile)
+    }
+
+    /// [`Sleeper::sleep`] while the low half of `word` holds `expected`.
+    pub(crate) fn sleep_low(
+        &mut self,
+        word: &AtomicU64,
+        expected: u32,
+        worthwhile: impl Fn() -> bool,
+    ) -> Slept {
+        // SAFETY: the low half of a live u64 on a little-endian machine: aligned, and borrowed as long as `word` is. Only
+        // the kernel reads through it.
+        let low = unsafe { &*std::ptr::from_ref(word).cast::<AtomicU32>() };
+        self.sleep(low, expected, worthwhile)
     }
 
     #[cold]
@@ -117,4 +133,17 @@ impl Sleeper {
             slept
         }
     }
+}
+
+/// For the control of the tests that kill: with `ALLCORES_TEST_DEAF=1` a debug build hears of no death, and they must see it.
+fn deaf() -> bool {
+    #[cfg(debug_assertions)]
+    {
+        static DEAF: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        *DEAF.get_or_init(|| {
+            std::env::var_os("ALLCORES_TEST_DEAF").is_some_and(|value| value == "1")
+        })
+    }
+    #[cfg(not(debug_assertions))]
+    false
 }

@@ -65,7 +65,7 @@ impl Deadline {
     }
 
     pub(crate) fn timespec(self) -> Option<libc::timespec> {
-        (!self.is_never()).then(|| libc::timespec {
+        (!self.is_never()).then_some(libc::timespec {
             tv_sec: (self.0 / 1_000_000_000) as libc::time_t,
             tv_nsec: (self.0 % 1_000_000_000) as libc::c_long,
         })

@@ -64,13 +64,25 @@ impl Chunk {
             next: AtomicPtr::new(null_mut()),
         }
     }
+
+    /// The first chunk: the main thread lives from the beginning, whether it has asked for its number or not.
+    const fn with_main() -> Chunk {
+        let mut chunk = Chunk::new();
+        chunk.numbers[0] = AtomicU32::new(FIRST_MAIN);
+        chunk
+    }
 }
+
+/// The main thread's number in the process that started the program.
+const FIRST_MAIN: u32 = 1;
 
 /// Set on a number whose thread vanished in a fork.
 const VANISHED: u32 = 1 << 31;
 
-static LIVING: Chunk = Chunk::new();
-static NEXT: AtomicU32 = AtomicU32::new(1);
+static LIVING: Chunk = Chunk::with_main();
+static NEXT: AtomicU32 = AtomicU32::new(FIRST_MAIN + 1);
+/// The main thread's number: in a forked child the forking thread's, or 0 if that has none yet.
+static MAIN: AtomicU32 = AtomicU32::new(FIRST_MAIN);
 /// Moves whenever a thread ends: sleepers that care for that listen to it.
 static ENDINGS: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: AtomicU32 = AtomicU32::new(0);
@@ -103,16 +115,61 @@ pub(crate) fn fate(number: u32) -> Fate {
 #[cold]
 fn number_this_thread() -> u32 {
     fork::watch();
+    // SAFETY: getpid takes nothing and cannot fail.
+    let is_main = native_id() == unsafe { libc::getpid() } as u32;
+    adopt(if is_main { main_number() } else { reserve() })
+}
+
+/// A number for a thread that is about to start: it counts as alive from now on. To be [`adopt`]ed there, or given back.
+pub(crate) fn reserve() -> u32 {
+    fork::watch();
     let number = loop {
         let number = NEXT.fetch_add(1, Relaxed) & OWNER_BITS;
         if number != 0 && (NEXT.load(Relaxed) < OWNER_BITS || fate(number) == Fate::Ended) {
             break number;
         }
     };
-    remember(0, number);
     claim_place(number);
-    at_thread_end();
     number
+}
+
+/// Makes a reserved number this thread's. A thread that has a number already keeps that: the answer is the one that holds.
+pub(crate) fn adopt(number: u32) -> u32 {
+    match cached(0) {
+        0 => {
+            remember(0, number);
+            at_thread_end();
+            number
+        }
+        mine => {
+            give_back(number);
+            mine
+        }
+    }
+}
+
+/// Frees the place of a number whose thread is at its end, or was never started.
+pub(crate) fn give_back(number: u32) {
+    if let Some(place) = places().find(|place| place.load(Relaxed) == number) {
+        place.store(0, Release);
+    }
+}
+
+/// The number of the main thread, whether it has asked for it or not; in a forked child that is the thread that forked.
+pub(crate) fn main_number() -> u32 {
+    match MAIN.load(Relaxed) {
+        0 => {
+            let fresh = reserve();
+            match MAIN.compare_exchange(0, fresh, Relaxed, Relaxed) {
+                Ok(_) => fresh,
+                Err(theirs) => {
+                    give_back(fresh);
+                    theirs
+                }
+            }
+        }
+        main => main,
+    }
 }
 
 fn claim_place(number: u32) {
@@ -160,19 +217,14 @@ pub(crate) fn at_thread_end() {
         );
         KEY.store(key, Relaxed);
     });
-    // SAFETY: the key exists; any value but null makes libc call the destructor.
-    unsafe { libc::pthread_setspecific(KEY.load(Relaxed), 1 as *const libc::c_void) };
+    // SAFETY: the key exists; any value but null, which nobody looks at, makes libc call the destructor.
+    unsafe { libc::pthread_setspecific(KEY.load(Relaxed), std::ptr::dangling()) };
 }
 
 extern "C" fn this_thread_ends(_: *mut libc::c_void) {
+    crate::threading::this_thread_ends();
     crate::registry::this_thread_ends();
-    let number = cached(0);
-    for place in places() {
-        if place.load(Relaxed) == number {
-            place.store(0, Release);
-            break;
-        }
-    }
+    give_back(cached(0));
     // A sleeper raises LISTENERS, then reads ENDINGS, then judges; we clear the place, move ENDINGS, then read LISTENERS.
     ENDINGS.fetch_add(1, SeqCst);
     if LISTENERS.load(SeqCst) != 0 {
@@ -204,6 +256,7 @@ impl Drop for EndingsHeard {
 /// In a forked child: only the forking thread is here, and it is nobody in any arena.
 pub(super) fn after_fork() {
     let me = cached(0);
+    MAIN.store(me, Relaxed);
     for scope in 1..SCOPES {
         remember(scope, 0);
     }

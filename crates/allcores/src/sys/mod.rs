@@ -9,10 +9,17 @@
 //! | `local` | bookkeeping of one process that survives a fork |
 //! | `robust` | pthread robust mutexes: how the kernel tells of a death |
 //! | `memory` | memfd, mapping, growing |
+//! | `fds` | descriptors in messages, pipes, poll |
+//! | `signals` | signal masks, and SIGPIPE held back |
+//! | `pidfd` | a process one can wait for and signal |
+//! | `exec` | this executable, started anew |
+//! | `image` | this executable in memory: text, build id, constructors |
 //! | `model` | loom's stand-in for all of it that the primitives need |
 
 #[cfg(not(allcores_loom))]
 pub(crate) mod clock;
+#[cfg(not(allcores_loom))]
+pub(crate) mod fds;
 #[cfg(not(allcores_loom))]
 pub(crate) mod fork;
 #[cfg(not(allcores_loom))]
@@ -25,6 +32,8 @@ pub(crate) mod local;
 pub(crate) mod memory;
 #[cfg(not(allcores_loom))]
 pub(crate) mod robust;
+#[cfg(not(allcores_loom))]
+pub(crate) mod signals;
 
 #[cfg(allcores_loom)]
 pub mod model;

@@ -1,24 +1,30 @@
 //! loom's stand-in for the machine: atomics, a futex, identities, deadlines that may pass at any point, and deaths.
 //!
 //! A futex is a table from address to sleepers under one mutex: waiting locks the table, compares, and sleeps on a
-//! condition variable of its own; waking one wakes exactly one, in order, or lost wake-ups would hide. A deadline is a
+//! condition variable of its own; waking one wakes exactly one, in order, or lost wake-ups would hide. A wake-up that falls
+//! to a sleeper whose timer has fired, or who has heard of a death, is used up, as it is in the kernel. A deadline is a
 //! [`Timer`] that another thread of the model fires whenever the scheduler lets it. A death is the same: [`kill`] marks an
-//! identity as gone and rouses every sleeper, as the bells do.
+//! identity as gone and rouses every sleeper, as the bells do; its threads end at their next step in a primitive, and
+//! [`killed_at`] has one end at a given step.
 //!
 //! Not seen: FUTEX_WAITV itself, two mappings of one page, real signals. loom treats SeqCst accesses as AcqRel.
 
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
-pub use loom::sync::atomic::{AtomicU32, AtomicU64};
 pub use loom::thread::yield_now as spin_loop;
 
 loom::lazy_static! {
     static ref MACHINE: Mutex<Machine> = Mutex::new(Machine::default());
+    // Not loom's: whether a step may still be made must not count as a step.
+    static ref DOOMED: std::sync::Mutex<Vec<u32>> = std::sync::Mutex::new(Vec::new());
 }
 
 loom::thread_local! {
-    static ME: std::cell::Cell<(u32, u32)> = std::cell::Cell::new((0, 0));
+    static ME: Cell<(u32, u32)> = Cell::new((0, 0));
+    static STEPS_LEFT: Cell<u32> = Cell::new(u32::MAX);
 }
 
 #[derive(Default)]
@@ -36,17 +42,141 @@ struct Bed {
     roused: std::sync::Mutex<Option<Slept>>,
 }
 
-fn machine() -> MutexGuard<'static, Machine> {
-    // The table lives as long as the execution of the model.
-    let machine: &'static Mutex<Machine> = unsafe_static(&MACHINE);
-    machine.lock().unwrap()
+impl Bed {
+    fn rouse(&self, how: Slept) {
+        let mut roused = self.roused.lock().unwrap();
+        // What the kernel says when a wake-up and a time-out meet: woken.
+        if how == Slept::Woken || roused.is_none() {
+            *roused = Some(how);
+        }
+        self.condvar.notify_one();
+    }
 }
 
-fn unsafe_static(machine: &MACHINE) -> &'static Mutex<Machine> {
-    let machine: &Mutex<Machine> = machine;
-    // SAFETY: loom keeps its lazy statics until the execution ends, and every thread of the model ends before that.
-    unsafe { &*std::ptr::from_ref(machine) }
+fn machine() -> MutexGuard<'static, Machine> {
+    MACHINE.lock().unwrap()
 }
+
+/// What unwinds a thread that was killed.
+struct Killed;
+
+/// A step of the calling thread: it does not happen if its owner is dead.
+fn step() {
+    if std::thread::panicking() {
+        return;
+    }
+    let me = ME.with(Cell::get).0;
+    let left = STEPS_LEFT.with(Cell::get);
+    if left == 0 {
+        kill(me);
+    }
+    STEPS_LEFT.with(|steps| steps.set(left.saturating_sub(1)));
+    if DOOMED.lock().unwrap().contains(&me) {
+        std::panic::resume_unwind(Box::new(Killed));
+    }
+}
+
+/// Runs `life`, and kills its owner at step number `point` of it (a step is an access to an atomic or a wake-up); says
+/// whether it came to its end before. No destructor of `life` may touch a primitive.
+pub fn killed_at(point: u32, life: impl FnOnce()) -> bool {
+    STEPS_LEFT.with(|steps| steps.set(point));
+    let survived = mortal(life);
+    STEPS_LEFT.with(|steps| steps.set(u32::MAX));
+    survived
+}
+
+/// Runs `life`, in which another thread may [`kill`] its owner; says whether it came to its end.
+pub fn mortal(life: impl FnOnce()) -> bool {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)) {
+        Ok(()) => true,
+        Err(payload) if payload.is::<Killed>() => false,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+macro_rules! atomic {
+    ($name:ident, $inner:ty, $value:ty) => {
+        /// loom's, except that the dead do not get at it.
+        #[derive(Debug)]
+        pub struct $name($inner);
+
+        impl $name {
+            /// A new word.
+            pub fn new(value: $value) -> $name {
+                $name(<$inner>::new(value))
+            }
+            /// As std's.
+            pub fn load(&self, order: Ordering) -> $value {
+                step();
+                self.0.load(order)
+            }
+            /// As std's.
+            pub fn store(&self, value: $value, order: Ordering) {
+                step();
+                self.0.store(value, order)
+            }
+            /// As std's.
+            pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                step();
+                self.0.swap(value, order)
+            }
+            /// As std's.
+            pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                step();
+                self.0.fetch_add(value, order)
+            }
+            /// As std's.
+            pub fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                step();
+                self.0.fetch_and(value, order)
+            }
+            /// As std's.
+            pub fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                step();
+                self.0.fetch_or(value, order)
+            }
+            /// As std's.
+            pub fn compare_exchange(
+                &self,
+                from: $value,
+                to: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                step();
+                self.0.compare_exchange(from, to, success, failure)
+            }
+            /// As std's, but never fails without a reason.
+            pub fn compare_exchange_weak(
+                &self,
+                from: $value,
+                to: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.compare_exchange(from, to, success, failure)
+            }
+            /// As std's.
+            pub fn fetch_update(
+                &self,
+                success: Ordering,
+                failure: Ordering,
+                mut update: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut seen = self.load(failure);
+                while let Some(next) = update(seen) {
+                    match self.compare_exchange(seen, next, success, failure) {
+                        Ok(before) => return Ok(before),
+                        Err(now) => seen = now,
+                    }
+                }
+                Err(seen)
+            }
+        }
+    };
+}
+atomic!(AtomicU32, loom::sync::atomic::AtomicU32, u32);
+atomic!(AtomicU64, loom::sync::atomic::AtomicU64, u64);
 
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,39 +190,43 @@ pub enum Slept {
 }
 
 /// Fires once, whenever the thread that holds it does so.
-pub struct Timer(Arc<std::sync::atomic::AtomicBool>);
+#[derive(Default)]
+pub struct Timer(std::sync::atomic::AtomicBool);
 
 impl Timer {
-    /// A timer that has not fired.
-    pub fn new() -> Timer {
-        Timer(Arc::new(std::sync::atomic::AtomicBool::new(false)))
+    /// A timer that has not fired; it is never freed, so that a [`Deadline`] can name it.
+    pub fn new() -> &'static Timer {
+        Box::leak(Box::default())
     }
 
     /// The deadline that passes when this fires.
-    pub fn deadline(&self) -> Deadline {
-        // The address lives as long as the model's execution: the timer is held by its thread, joined at the end.
-        Deadline::At(Arc::as_ptr(&self.0) as usize)
+    pub fn deadline(&'static self) -> Deadline {
+        Deadline::At(self)
     }
 
     /// The moment has come.
-    pub fn fire(&self) {
+    pub fn fire(&'static self) {
         let machine = machine();
-        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
-        let me = Arc::as_ptr(&self.0) as usize;
-        for bed in machine.sleepers.iter().filter(|bed| bed.timer == Some(me)) {
-            bed.roused.lock().unwrap().get_or_insert(Slept::TimedOut);
-            bed.condvar.notify_one();
+        self.0.store(true, Ordering::SeqCst);
+        for bed in &machine.sleepers {
+            if bed.timer == Some(self.address()) {
+                bed.rouse(Slept::TimedOut);
+            }
         }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
     }
 }
 
 /// When a wait gives up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Deadline {
     /// At once.
     Now,
     /// When a [`Timer`] fires.
-    At(usize),
+    At(&'static Timer),
     /// Never.
     Never,
 }
@@ -105,7 +239,7 @@ impl Deadline {
 
     /// Whether this deadline forbids any waiting.
     pub fn is_now(self) -> bool {
-        self == Deadline::Now
+        matches!(self, Deadline::Now)
     }
 }
 
@@ -118,7 +252,7 @@ impl Scope {
     pub const PRIVATE: Scope = Scope(());
 
     pub(crate) fn me(self) -> u32 {
-        ME.with(|me| me.get().0)
+        ME.with(Cell::get).0
     }
 
     pub(crate) fn known(self) -> u32 {
@@ -126,7 +260,7 @@ impl Scope {
     }
 
     pub(crate) fn me_and_thread(self) -> u64 {
-        let (me, thread) = ME.with(|me| me.get());
+        let (me, thread) = ME.with(Cell::get);
         u64::from(me) << 32 | u64::from(thread)
     }
 
@@ -142,19 +276,42 @@ impl Scope {
         machine().ended.contains(&(owner, thread))
     }
 
-    pub(crate) fn wake(self, word: *const AtomicU32, count: u32) {
-        let mut machine = machine();
-        let mut left = count;
-        machine.sleepers.retain(|bed| {
-            let mine = left > 0 && bed.address == word as usize;
-            if mine && bed.roused.lock().unwrap().replace(Slept::Woken).is_none() {
-                left -= 1;
-                bed.condvar.notify_one();
-                return false;
-            }
-            true
-        });
+    /// Owners of the model are their own slots.
+    pub(crate) fn owner_at_slot(self, slot: usize) -> u32 {
+        slot as u32
     }
+
+    pub(crate) fn alloc_block(self, _: *const (), _: usize) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn resolve_block(self, _: u64, _: usize) -> Option<*const u8> {
+        None
+    }
+
+    pub(crate) unsafe fn free_block(self, _: u64, _: usize) {}
+
+    pub(crate) fn wake(self, word: *const AtomicU32, count: u32) {
+        wake(word as usize, count);
+    }
+
+    pub(crate) fn wake_low(self, word: *const AtomicU64, count: u32) {
+        wake(word as usize, count);
+    }
+}
+
+fn wake(address: usize, count: u32) {
+    step();
+    let mut machine = machine();
+    let mut left = count;
+    machine.sleepers.retain(|bed| {
+        let mine = left > 0 && bed.address == address;
+        if mine {
+            left -= 1;
+            bed.rouse(Slept::Woken);
+        }
+        !mine
+    });
 }
 
 /// Says who the calling thread of the model is: `owner` as lock words name it, and its thread.
@@ -162,8 +319,9 @@ pub fn be(owner: u32, thread: u32) {
     ME.with(|me| me.set((owner, thread)));
 }
 
-/// The owner is dead: everybody who sleeps hears of it.
+/// The owner is dead: its threads make no further step, and everybody who sleeps hears of it.
 pub fn kill(owner: u32) {
+    DOOMED.lock().unwrap().push(owner);
     let mut machine = machine();
     machine.gone.push(owner);
     rouse(&mut machine);
@@ -179,9 +337,13 @@ pub fn end_thread(owner: u32, thread: u32) {
 fn rouse(machine: &mut Machine) {
     machine.deaths += 1;
     for bed in &machine.sleepers {
-        bed.roused.lock().unwrap().get_or_insert(Slept::Woken);
-        bed.condvar.notify_one();
+        bed.rouse(Slept::Woken);
     }
+}
+
+/// How many sleep now.
+pub fn sleepers() -> usize {
+    machine().sleepers.len()
 }
 
 /// A wait in progress.
@@ -204,40 +366,57 @@ impl Sleeper {
         expected: u32,
         worthwhile: impl Fn() -> bool,
     ) -> Slept {
+        let address = std::ptr::from_ref(word) as usize;
+        let same = || word.0.load(Ordering::SeqCst) == expected;
+        self.sleep_while(address, &same, &worthwhile)
+    }
+
+    pub(crate) fn sleep_low(
+        &mut self,
+        word: &AtomicU64,
+        expected: u32,
+        worthwhile: impl Fn() -> bool,
+    ) -> Slept {
+        let address = std::ptr::from_ref(word) as usize;
+        let same = || word.0.load(Ordering::SeqCst) as u32 == expected;
+        self.sleep_while(address, &same, &worthwhile)
+    }
+
+    fn sleep_while(
+        &self,
+        address: usize,
+        same: &dyn Fn() -> bool,
+        worthwhile: &dyn Fn() -> bool,
+    ) -> Slept {
+        step();
         // As the bells: a death that comes after they were noted is heard, however early.
         let noted = machine().deaths;
         if !worthwhile() {
             return Slept::Woken;
         }
-        let timer = match self.deadline {
-            Deadline::At(timer) => Some(timer),
-            _ => None,
-        };
         let mut machine = machine();
-        if machine.deaths != noted || word.load(loom::sync::atomic::Ordering::SeqCst) != expected {
+        if machine.deaths != noted || !same() {
             return Slept::Woken;
         }
-        if let Some(timer) = timer {
-            // SAFETY: the timer outlives the wait; see `Timer::deadline`.
-            let fired = unsafe { &*(timer as *const std::sync::atomic::AtomicBool) };
-            if fired.load(std::sync::atomic::Ordering::SeqCst) {
-                return Slept::TimedOut;
-            }
-        }
+        let timer = match self.deadline {
+            Deadline::At(timer) if timer.0.load(Ordering::SeqCst) => return Slept::TimedOut,
+            Deadline::At(timer) => Some(timer.address()),
+            _ => None,
+        };
         let bed = Arc::new(Bed {
-            address: std::ptr::from_ref(word) as usize,
+            address,
             timer,
             condvar: Condvar::new(),
             roused: std::sync::Mutex::new(None),
         });
         machine.sleepers.push_back(bed.clone());
-        let slept = loop {
-            if let Some(slept) = *bed.roused.lock().unwrap() {
-                break slept;
+        loop {
+            let roused = *bed.roused.lock().unwrap();
+            if let Some(slept) = roused {
+                machine.sleepers.retain(|other| !Arc::ptr_eq(other, &bed));
+                return slept;
             }
             machine = bed.condvar.wait(machine).unwrap();
-        };
-        machine.sleepers.retain(|other| !Arc::ptr_eq(other, &bed));
-        slept
+        }
     }
 }

@@ -1,0 +1,227 @@
+//! Messages between processes; see `README.md` beside this file.
+
+mod error;
+#[doc(hidden)]
+pub mod frame;
+mod pipe;
+pub(crate) mod stream;
+mod wait;
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::ser::{Error as _, Serializer};
+use serde::{Deserialize, Serialize};
+
+pub use error::{BufferTooShort, CodecError, RecvError, RecvIntoError, SendError};
+pub use pipe::{Pipe, SimplexPipe};
+pub use wait::wait;
+
+use super::transfer;
+use crate::sys::clock::Deadline;
+use crate::sys::fds::{self, Channel};
+use frame::Header;
+use stream::Stream;
+
+/// What the missing direction of a one-way [`Connection`] carries: there is no such value, so that call cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {}
+
+/// One end of a channel to another process, or to another thread: it sends values of type `S` and receives values of
+/// type `R`.
+///
+/// Framing is that of CPython's `multiprocessing.connection`, so [`send_bytes`](Connection::send_bytes) and
+/// [`recv_bytes`](Connection::recv_bytes) talk to a Python peer; [`send`](Connection::send) and
+/// [`recv`](Connection::recv) put a value into such a message with serde and [postcard](https://docs.rs/postcard).
+///
+/// All methods take `&self`, and an end may be shared by threads: each direction has a lock of its own, held for one
+/// message, so that messages of two threads never mix. (Python's do.) Two *processes* that hold the same end have no
+/// such lock.
+///
+/// A Connection is itself a value that can be sent, and an argument for a `Process`: a duplicate travels, and this end
+/// stays usable until it is dropped. The stream ends for its receiver when every end that could send has been closed, in
+/// every process: drop those that you do not need, as a `Process` does with its arguments once it has started.
+///
+/// When a peer dies, receiving ends with [`RecvError::Closed`] or [`RecvError::Truncated`], sending with
+/// [`SendError::Closed`]; nothing hangs, and no SIGPIPE is raised.
+pub struct Connection<S, R> {
+    stream: Stream,
+    carries: PhantomData<fn(&S) -> R>,
+}
+
+impl<S, R> Connection<S, R> {
+    fn over(fd: OwnedFd, channel: Channel) -> Connection<S, R> {
+        Connection {
+            stream: Stream::new(fd, channel),
+            carries: PhantomData,
+        }
+    }
+
+    /// A Connection over a descriptor from elsewhere: a connected stream socket, or one end of a pipe. What the other
+    /// side really sends, only decoding can tell.
+    ///
+    /// # Errors
+    /// `InvalidInput` for anything but a socket or a pipe.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Connection<S, R>> {
+        match fds::channel(fd.as_fd())? {
+            Some(channel) => Ok(Connection::over(fd, channel)),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "descriptor {} is neither a socket nor a pipe",
+                    fd.as_raw_fd()
+                ),
+            )),
+        }
+    }
+
+    /// The descriptor's number, for logging and for foreign interfaces. Python's `fileno()`.
+    pub fn fileno(&self) -> RawFd {
+        self.stream.fd().as_raw_fd()
+    }
+
+    /// Closes this end; dropping it does the same. What was sent before can still be received.
+    pub fn close(self) {}
+}
+
+impl<S: Serialize, R> Connection<S, R> {
+    /// Sends a value as one message. Waits while the channel is full (about 200 KiB unread on most systems).
+    ///
+    /// Large byte strings go faster with [`Connection::send_bytes`]: serde takes a `Vec<u8>` byte by byte.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] once no receiver is left; [`SendError::Encode`] and [`SendError::Transfer`] leave the
+    /// connection as it was.
+    pub fn send(&self, value: &S) -> Result<(), SendError> {
+        let (encoded, mut outgoing) = stream::encode(value, self.stream.outgoing())?;
+        // Lost, unless told otherwise.
+        let parcels = outgoing.take_parcels();
+        let (bytes, start) = encoded.into_frame();
+        self.stream
+            .send(&bytes[start..], &[], &outgoing.borrowed())?;
+        parcels.delivered();
+        Ok(())
+    }
+
+    /// Sends bytes as one message, as they are. Waits as [`Connection::send`] does.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] once no receiver is left; [`SendError::Io`].
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.stream
+            .send(Header::new(bytes.len() as u64).as_bytes(), bytes, &[])
+    }
+}
+
+impl<S, R: DeserializeOwned> Connection<S, R> {
+    /// Receives the next message as a value. Waits for it.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] at the end of the stream. After [`RecvError::Decode`] and [`RecvError::Transfer`] the next
+    /// message can be received; descriptors that came with the bad one are closed.
+    pub fn recv(&self) -> Result<R, RecvError> {
+        let (message, incoming) = self.stream.receive(None)?;
+        stream::decode(&message, incoming)
+    }
+
+    /// Receives the next message as bytes. Waits for it. Descriptors that come with it are closed.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] at the end of the stream.
+    pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
+        Ok(self.stream.receive(None)?.0)
+    }
+
+    /// Receives the next message as bytes, unless it is longer than `most` bytes: for peers that are not trusted.
+    ///
+    /// # Errors
+    /// [`RecvError::TooLong`] before anything but the length is read. The stream is out of step then:
+    /// [`RecvError::OutOfStep`] is all that can still be received, while sending goes on.
+    pub fn recv_bytes_max(&self, most: usize) -> Result<Vec<u8>, RecvError> {
+        Ok(self.stream.receive(Some(most as u64))?.0)
+    }
+
+    /// Receives the next message into the front of `buffer`, and returns its length. Waits for it.
+    ///
+    /// # Errors
+    /// [`BufferTooShort`] carries the message that did not fit; nothing is lost, and `buffer` is as it was.
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+        self.stream.receive_into(buffer)
+    }
+
+    /// Whether a message, or the end of the stream, is there to be received now.
+    ///
+    /// # Errors
+    /// What poll(2) reports: no memory.
+    pub fn poll(&self) -> io::Result<bool> {
+        fds::wait_readable(self.stream.fd(), Deadline::NOW)
+    }
+
+    /// Waits until [`Connection::poll`] is true, for `timeout` at most (`None`: for ever). False if it passed.
+    ///
+    /// # Errors
+    /// What poll(2) reports: no memory.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use allcores::multiprocessing::Pipe;
+    /// let (a, b) = Pipe::<u8, u8>()?;
+    /// assert!(!b.poll_timeout(Duration::from_millis(1))?);
+    /// a.send(&1)?;
+    /// assert!(b.poll_timeout(None)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn poll_timeout(&self, timeout: impl Into<Option<Duration>>) -> io::Result<bool> {
+        let deadline = timeout.into().map_or(Deadline::NEVER, Deadline::after);
+        fds::wait_readable(self.stream.fd(), deadline)
+    }
+}
+
+impl<S, R> Serialize for Connection<S, R> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let index = transfer::attach(self.as_fd()).map_err(Z::Error::custom)?;
+        serializer.serialize_u32(index)
+    }
+}
+
+impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let index = u32::deserialize(deserializer)?;
+        let (fd, channel) = transfer::take_as(index, "a socket or a pipe", |fd| {
+            fds::channel(fd).ok().flatten()
+        })
+        .map_err(D::Error::custom)?;
+        Ok(Connection::over(fd, channel))
+    }
+}
+
+impl<S, R> AsFd for Connection<S, R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.fd()
+    }
+}
+
+impl<S, R> AsRawFd for Connection<S, R> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fileno()
+    }
+}
+
+impl<S, R> From<Connection<S, R>> for OwnedFd {
+    fn from(connection: Connection<S, R>) -> OwnedFd {
+        connection.stream.into_fd()
+    }
+}
+
+impl<S, R> fmt::Debug for Connection<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("fileno", &self.fileno())
+            .field("channel", &self.stream.channel())
+            .finish()
+    }
+}

@@ -1,0 +1,289 @@
+//! Frames over a descriptor: the I/O around [`frame`](super::frame).
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::error::{RecvError, RecvIntoError, SendError};
+use super::frame::{Frame, Header, MOST_HEADER, Want};
+use super::{BufferTooShort, CodecError};
+use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
+use crate::sys::fds::{self, Channel};
+
+/// The most memory that is taken on the word of a header, before anything of the payload has come.
+const STEP: u64 = 1 << 20;
+
+/// One end of a channel. Each direction has a lock, so that the frames of two threads do not mix; the flag in it says
+/// that the direction is out of step for good.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    fd: OwnedFd,
+    channel: Channel,
+    sending: Mutex<bool>,
+    receiving: Mutex<bool>,
+}
+
+/// A direction, for as long as one message takes.
+struct Turn<'a>(MutexGuard<'a, bool>);
+
+impl<'a> Turn<'a> {
+    /// `None` if the direction is out of step.
+    fn take(direction: &'a Mutex<bool>) -> Option<Turn<'a>> {
+        // A panic between two system calls would leave a frame half done, but there is nothing there that panics.
+        let turn = direction.lock().unwrap_or_else(PoisonError::into_inner);
+        (!*turn).then_some(Turn(turn))
+    }
+
+    fn is_lost(&mut self) {
+        *self.0 = true;
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(fd: OwnedFd, channel: Channel) -> Stream {
+        Stream {
+            fd,
+            channel,
+            sending: Mutex::new(false),
+            receiving: Mutex::new(false),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// What a value that goes out here may hand over.
+    pub(crate) fn outgoing(&self) -> Outgoing {
+        match self.channel {
+            Channel::Socket => Outgoing::with_room(fds::MOST_DESCRIPTORS),
+            Channel::Pipe => Outgoing::over_pipe(),
+        }
+    }
+
+    /// Sends `header` and `payload` in one write, and `descriptors` with their first byte.
+    pub(crate) fn send(
+        &self,
+        header: &[u8],
+        payload: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), SendError> {
+        let mut turn = Turn::take(&self.sending).ok_or(SendError::OutOfStep)?;
+        let mut parts = [IoSlice::new(header), IoSlice::new(payload)];
+        let mut parts = &mut parts[..];
+        let mut descriptors = descriptors;
+        let mut begun = false;
+        while !parts.is_empty() {
+            let written = match self.channel {
+                Channel::Socket => fds::send(self.fd(), parts, descriptors),
+                Channel::Pipe => fds::write_pipe(self.fd(), parts),
+            };
+            match written {
+                Ok(bytes) => {
+                    begun = true;
+                    descriptors = &[];
+                    IoSlice::advance_slices(&mut parts, bytes);
+                }
+                Err(error) => {
+                    if begun {
+                        turn.is_lost();
+                    }
+                    return Err(match error.kind() {
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                            SendError::Closed
+                        }
+                        _ => SendError::Io(error),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives a whole message, and the descriptors that came with its first byte.
+    pub(crate) fn receive(&self, most: Option<u64>) -> Result<(Vec<u8>, Incoming), RecvError> {
+        let mut turn = Turn::take(&self.receiving).ok_or(RecvError::OutOfStep)?;
+        let mut frame = Frame::new(most);
+        let received = self.receive_header(&mut frame).and_then(|incoming| {
+            let message = self.receive_payload(&mut frame)?;
+            Ok((message, incoming))
+        });
+        if received.is_err() && frame.has_begun() {
+            turn.is_lost();
+        }
+        received
+    }
+
+    /// Receives a whole message into `buffer`. Descriptors that come with it are closed.
+    pub(crate) fn receive_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+        let mut turn = Turn::take(&self.receiving).ok_or(RecvError::OutOfStep)?;
+        let mut frame = Frame::new(None);
+        let received = self.receive_header(&mut frame).and_then(|_| {
+            let length = usize::try_from(frame.length().unwrap_or(0)).unwrap_or(usize::MAX);
+            match buffer.get_mut(..length) {
+                Some(exact) => self.fill(&mut frame, exact).map(|()| Ok(length)),
+                None => self.receive_payload(&mut frame).map(Err),
+            }
+        });
+        match received {
+            Ok(Ok(length)) => Ok(length),
+            Ok(Err(message)) => Err(RecvIntoError::BufferTooShort(BufferTooShort {
+                message,
+                room: buffer.len(),
+            })),
+            Err(error) => {
+                if frame.has_begun() {
+                    turn.is_lost();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn receive_header(&self, frame: &mut Frame) -> Result<Incoming, RecvError> {
+        let mut bytes = [0; MOST_HEADER];
+        let mut descriptors = Vec::new();
+        let mut cut_short = false;
+        while let Want::Header(most) = frame.wants() {
+            let room = &mut bytes[..most];
+            let count = match self.channel {
+                Channel::Socket => {
+                    fds::receive(self.fd(), room, &mut descriptors).map(|received| {
+                        cut_short |= received.cut_short;
+                        received.bytes
+                    })
+                }
+                Channel::Pipe => fds::read(self.fd(), room),
+            };
+            match self.some(count, frame)? {
+                0 => return Err(RecvError::Closed),
+                count => frame.header(&bytes[..count])?,
+            }
+        }
+        Ok(Incoming::new(descriptors, cut_short))
+    }
+
+    fn receive_payload(&self, frame: &mut Frame) -> Result<Vec<u8>, RecvError> {
+        let length = frame.length().unwrap_or(0);
+        let mut message = Vec::new();
+        while let Want::Payload(missing) = frame.wants() {
+            if message.len() == message.capacity() {
+                // As much again as has come, and no more: a header alone is not believed.
+                let more = missing.min(STEP.max(message.len() as u64));
+                message
+                    .try_reserve_exact(more as usize)
+                    .map_err(|_| RecvError::NoMemory {
+                        length,
+                        received: message.len() as u64,
+                    })?;
+            }
+            // The allocator may have given more room than was asked for, and what follows is another message.
+            let room = message.capacity() - message.len();
+            let count = if room as u64 > missing {
+                let filled = message.len();
+                message.resize(filled + missing as usize, 0);
+                let count = fds::read(self.fd(), &mut message[filled..]);
+                message.truncate(filled + *count.as_ref().unwrap_or(&0));
+                count
+            } else {
+                fds::read_spare(self.fd(), &mut message)
+            };
+            let count = self.some(count, frame)?;
+            frame.payload(count as u64);
+        }
+        Ok(message)
+    }
+
+    fn fill(&self, frame: &mut Frame, buffer: &mut [u8]) -> Result<(), RecvError> {
+        let mut filled = 0;
+        while let Want::Payload(_) = frame.wants() {
+            let count = fds::read(self.fd(), &mut buffer[filled..]);
+            let count = self.some(count, frame)?;
+            frame.payload(count as u64);
+            filled += count;
+        }
+        Ok(())
+    }
+
+    /// How many bytes came: 0 between two frames only.
+    fn some(&self, count: io::Result<usize>, frame: &Frame) -> Result<usize, RecvError> {
+        match count {
+            Ok(0) => {
+                frame.end_of_stream()?;
+                Ok(0)
+            }
+            Ok(count) => Ok(count),
+            // The peer closed its end with unread messages in it. Nothing more will come.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                frame.end_of_stream()?;
+                Ok(0)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Serialises `value` into a frame of its own, header included, while its handles hand over what they stand for.
+pub(crate) fn encode<T: serde::Serialize>(
+    value: &T,
+    outgoing: Outgoing,
+) -> Result<(Encoded, Outgoing), SendError> {
+    // Room for the longest header, so that header and payload are one piece in the end.
+    let bytes = vec![0; MOST_HEADER];
+    let (result, outgoing, failure) =
+        transfer::sending(outgoing, || postcard::to_extend(value, bytes));
+    match (result, failure) {
+        (Ok(bytes), _) => Ok((Encoded { bytes }, outgoing)),
+        (Err(_), Some(failure)) => Err(failure.into()),
+        (Err(error), None) => Err(SendError::Encode {
+            of: std::any::type_name::<T>(),
+            reason: CodecError::new(error),
+        }),
+    }
+}
+
+/// A value as bytes, with room in front for a header.
+pub(crate) struct Encoded {
+    bytes: Vec<u8>,
+}
+
+impl Encoded {
+    /// Without the header.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[MOST_HEADER..]
+    }
+
+    /// With it.
+    pub(crate) fn into_frame(mut self) -> (Vec<u8>, usize) {
+        let header = Header::new(self.payload().len() as u64);
+        let start = MOST_HEADER - header.as_bytes().len();
+        self.bytes[start..MOST_HEADER].copy_from_slice(header.as_bytes());
+        (self.bytes, start)
+    }
+}
+
+/// The value that a message holds, all of it; its handles take what came along.
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(
+    message: &[u8],
+    incoming: Incoming,
+) -> Result<T, RecvError> {
+    let (result, failure) = transfer::receiving(incoming, || postcard::take_from_bytes(message));
+    let reason = match (result, failure) {
+        (Ok((value, [])), _) => return Ok(value),
+        (Ok((_, rest)), _) => CodecError::left_over(rest.len()),
+        (Err(_), Some(failure)) => return Err(failure.into()),
+        (Err(error), None) => CodecError::new(error),
+    };
+    Err(RecvError::Decode {
+        expected: std::any::type_name::<T>(),
+        reason,
+    })
+}

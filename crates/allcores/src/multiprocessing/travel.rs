@@ -1,0 +1,133 @@
+//! How the primitives travel: as the name of a cell, a pin that keeps it while the message is on its way, and, wherever the
+//! channel can carry one, a descriptor of the arena.
+
+use std::os::fd::AsFd;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use super::transfer::{self, Parcel};
+use super::{Barrier, BoundedSemaphore, Condition, Event, Lock, OwnedSemaphore, RLock, Semaphore};
+use crate::shm::cells::Kind;
+use crate::shm::handle::{Handle, Pinned, Wire};
+use crate::shm::{Shareable, ShmError, arena};
+
+/// A pin that is undone if the message is lost, and otherwise by whoever opens the handle.
+struct OnItsWay(Pinned);
+
+impl Parcel for OnItsWay {
+    fn delivered(self: Box<Self>) {}
+
+    fn lost(self: Box<Self>) {
+        self.0.undo();
+    }
+}
+
+fn pack<B, S: Serializer>(
+    handle: &Handle<B>,
+    kind: Kind,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let arena = handle.arena();
+    // First, since outside a message nothing may be pinned.
+    let descriptor = if transfer::carries_descriptors() || !arena::is_common(arena) {
+        let index = transfer::attach_shared(arena.scope().index() as u64, arena.as_fd());
+        Some(index.map_err(ser::Error::custom)?)
+    } else {
+        // Over a kernel pipe, between relatives: they have the common arena.
+        None
+    };
+    let (wire, pinned) = handle
+        .pack(kind)
+        .map_err(<S::Error as ser::Error>::custom)?;
+    transfer::accompany(Box::new(OnItsWay(pinned))).map_err(ser::Error::custom)?;
+    (wire, descriptor).serialize(serializer)
+}
+
+fn unpack<'de, B, D: Deserializer<'de>>(
+    deserializer: D,
+    kind: Kind,
+    fits: impl FnOnce(u32) -> bool,
+) -> Result<Handle<B>, D::Error> {
+    let (wire, descriptor) = <(Wire, Option<u32>)>::deserialize(deserializer)?;
+    let arena = match (arena::by_id(wire.arena_id(), None), descriptor) {
+        (Err(ShmError::NotAnArena { .. }), Some(index)) => {
+            let copy = transfer::lend(index, |arena| arena.try_clone_to_owned())
+                .map_err(de::Error::custom)?;
+            copy.map_err(ShmError::from)
+                .and_then(|copy| arena::by_id(wire.arena_id(), Some(copy)))
+        }
+        (known, _) => known,
+    };
+    let handle = arena.and_then(|arena| wire.open(arena, kind, fits));
+    handle.map_err(|error| de::Error::custom(transfer::fail(error)))
+}
+
+macro_rules! travels {
+    ($type:ident $(<$param:ident>)?, $kind:expr, $body:ty, $fits:expr) => {
+        impl $(<$param: Shareable>)? Serialize for $type $(<$param>)? {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                pack(self.handle(), $kind, serializer)
+            }
+        }
+
+        impl<'de $(, $param: Shareable)?> Deserialize<'de> for $type $(<$param>)? {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let fits: fn(u32) -> bool = $fits;
+                unpack::<$body, D>(deserializer, $kind, fits).map($type::from_handle)
+            }
+        }
+    };
+}
+
+fn exactly<B>(bytes: u32) -> bool {
+    bytes as usize == size_of::<B>()
+}
+
+travels!(
+    Lock<T>,
+    Kind::Lock,
+    super::lock::Body<T>,
+    exactly::<super::lock::Body<T>>
+);
+travels!(
+    RLock<T>,
+    Kind::RLock,
+    super::rlock::Body<T>,
+    exactly::<super::rlock::Body<T>>
+);
+travels!(
+    Semaphore,
+    Kind::Semaphore,
+    crate::sync::Semaphore,
+    exactly::<crate::sync::Semaphore>
+);
+travels!(
+    BoundedSemaphore,
+    Kind::Semaphore,
+    crate::sync::Semaphore,
+    exactly::<crate::sync::Semaphore>
+);
+travels!(
+    Event,
+    Kind::Event,
+    crate::sync::Event,
+    exactly::<crate::sync::Event>
+);
+travels!(
+    Condition,
+    Kind::Condition,
+    super::condition::Body,
+    exactly::<super::condition::Body>
+);
+travels!(Barrier, Kind::Barrier, crate::sync::Barrier, |bytes| bytes
+    as usize
+    > size_of::<crate::sync::Barrier>());
+travels!(
+    OwnedSemaphore,
+    Kind::OwnedSemaphore,
+    crate::sync::owned::OwnedSemaphore,
+    |bytes| {
+        bytes as usize
+            == size_of::<crate::sync::owned::OwnedSemaphore>() + super::owned_semaphore::TAIL
+    }
+);

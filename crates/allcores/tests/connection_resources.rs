@@ -1,0 +1,185 @@
+//! Neither descriptors nor memory are at the mercy of a message, and no signal is raised. A file of its own, since these
+//! belong to the whole process.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use allcores::multiprocessing::connection::{RecvError, SendError};
+use allcores::multiprocessing::transfer::{self, TransferError};
+use allcores::multiprocessing::{Connection, Pipe, SimplexPipe};
+use serde::{Serialize, Serializer};
+
+/// The tests of this file count in turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Remembers the largest piece of memory that the thread has asked for.
+struct Watching;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Watching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST.set(LARGEST.get().max(layout.size()));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        LARGEST.set(LARGEST.get().max(size));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static WATCHING: Watching = Watching;
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Serialises as a text, with a descriptor beside it that nothing in the text names.
+struct Smuggled(&'static str, OwnedFd);
+
+impl Serialize for Smuggled {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        for _ in 0..3 {
+            transfer::attach(self.1.as_fd()).map_err(serde::ser::Error::custom)?;
+        }
+        self.0.serialize(serializer)
+    }
+}
+
+#[test]
+fn descriptors_that_nobody_takes_are_closed() {
+    let _turn = alone();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let sender = Connection::<Smuggled, ()>::from_fd(ours.into()).unwrap();
+    let receiver = Connection::<(), String>::from_fd(theirs.into()).unwrap();
+    let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let before = open_descriptors();
+    for _ in 0..3 {
+        sender.send(&Smuggled("text", null())).unwrap();
+        assert_eq!(receiver.recv().unwrap(), "text");
+        sender.send(&Smuggled("text", null())).unwrap();
+        assert_eq!(receiver.recv_bytes().unwrap(), b"\x04text");
+        sender.send(&Smuggled("text", null())).unwrap();
+        assert_eq!(receiver.recv_bytes_into(&mut [0; 9]).unwrap(), 5);
+        sender.send(&Smuggled("text", null())).unwrap();
+        assert!(receiver.recv_bytes_into(&mut [0; 1]).is_err());
+    }
+    assert_eq!(open_descriptors(), before);
+    sender.send(&Smuggled("text", null())).unwrap();
+    assert!(matches!(
+        receiver.recv_bytes_max(1),
+        Err(RecvError::TooLong { .. })
+    ));
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn a_header_alone_takes_no_memory() {
+    // 8 EiB - 1 and 2 GiB - 1 are announced, five bytes come.
+    for header in [
+        &b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff"[..],
+        b"\x7f\xff\xff\xff",
+    ] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = Connection::<(), ()>::from_fd(ours.into()).unwrap();
+        theirs.write_all(header).unwrap();
+        theirs.write_all(b"hello").unwrap();
+        drop(theirs);
+        LARGEST.set(0);
+        assert!(matches!(
+            ours.recv_bytes(),
+            Err(RecvError::Truncated { .. })
+        ));
+        assert!(
+            LARGEST.get() <= 1 << 20,
+            "{} bytes were taken",
+            LARGEST.get()
+        );
+    }
+}
+
+#[test]
+fn a_broken_pipe_raises_no_signal_even_where_it_would_kill() {
+    let _turn = alone();
+    let (reader, writer) = SimplexPipe::<u8>().unwrap();
+    let (one, other) = Pipe::<u8, u8>().unwrap();
+    drop((reader, other));
+    // SAFETY: the default action is no code of ours.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let (piped, sent) = (writer.send(&1), one.send(&1));
+    // SAFETY: what was installed before is put back.
+    unsafe { libc::signal(libc::SIGPIPE, before) };
+    assert!(matches!(piped, Err(SendError::Closed)));
+    assert!(matches!(sent, Err(SendError::Closed)));
+}
+
+#[test]
+fn handles_that_fail_to_travel_leave_nothing_open() {
+    let _turn = alone();
+    let before = open_descriptors();
+    {
+        let (a, b) = Pipe::<(Connection<u8, u8>, Connection<u8, u8>), ()>().unwrap();
+        let (one, other) = Pipe::<u8, u8>().unwrap();
+        let both = (one, other);
+        a.send(&both).unwrap();
+        a.send(&both).unwrap();
+        drop(b.recv().unwrap());
+        // The second message is never received.
+        drop(b);
+        assert!(matches!(a.send(&both), Err(SendError::Closed)));
+    }
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn what_arrives_is_closed_on_exec() {
+    let _turn = alone();
+    let (a, b) = Pipe::<Connection<u8, u8>, ()>().unwrap();
+    a.send(&Pipe().unwrap().0).unwrap();
+    let arrived = b.recv().unwrap();
+    let flags = rustix::io::fcntl_getfd(&arrived).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+}
+
+#[test]
+fn without_room_for_descriptors_the_error_says_so() {
+    let _turn = alone();
+    let (a, b) = Pipe::<Vec<Connection<u8, u8>>, ()>().unwrap();
+    let ends: Vec<_> = (0..20).map(|_| Pipe::<u8, u8>().unwrap().0).collect();
+    a.send(&ends).unwrap();
+    drop(ends);
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let lowest_free = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let lowest = std::os::fd::AsRawFd::as_raw_fd(&lowest_free) as u64;
+    drop(lowest_free);
+    let scarce = rustix::process::Rlimit {
+        current: Some(lowest + 5),
+        ..limits
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, scarce).unwrap();
+    let received = b.recv();
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).unwrap();
+    match received {
+        Err(error @ RecvError::Transfer(TransferError::LostOnArrival { .. })) => {
+            assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
