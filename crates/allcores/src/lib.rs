@@ -30,3 +30,6 @@ pub(crate) mod registry;
 pub mod shm;
 #[cfg(not(allcores_loom))]
 pub mod threading;
+
+#[cfg(not(allcores_loom))]
+pub use multiprocessing::process::init;

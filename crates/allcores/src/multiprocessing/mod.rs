@@ -7,10 +7,12 @@
 mod barrier;
 mod condition;
 pub mod connection;
+mod cpu_count;
 mod event;
 mod lock;
 mod owned_semaphore;
 mod owner_died;
+pub mod process;
 mod rlock;
 mod semaphore;
 pub mod transfer;
@@ -19,10 +21,12 @@ mod travel;
 pub use barrier::{Barrier, BarrierError, BarrierWaitResult, BrokenBarrier};
 pub use condition::{Condition, ConditionGuard, ForeignLock, WaitError};
 pub use connection::{Connection, Never, Pipe, SimplexPipe, wait};
+pub use cpu_count::cpu_count;
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 pub use owned_semaphore::{OwnedPermit, OwnedSemaphore};
 pub use owner_died::OwnerDied;
+pub use process::{Process, active_children, current_process, join_all, parent_process};
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 

@@ -150,14 +150,6 @@ fn receive_with(
     })
 }
 
-/// Copies what lies ready in a socket without taking it, up to the length of `buffer`.
-pub(crate) fn peek_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::net::recv(socket, &mut *buffer, flags).map(|(taken, _)| taken)
-    })?)
-}
-
 /// Reads into the spare room of `buffer`, which must have some: 0 at the end of the stream. Descriptors that come along
 /// on a socket are closed by the kernel.
 pub(crate) fn read_spare(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {

@@ -19,6 +19,8 @@
 #[cfg(not(allcores_loom))]
 pub(crate) mod clock;
 #[cfg(not(allcores_loom))]
+pub(crate) mod exec;
+#[cfg(not(allcores_loom))]
 pub(crate) mod fds;
 #[cfg(not(allcores_loom))]
 pub(crate) mod fork;
@@ -27,9 +29,13 @@ pub(crate) mod futex;
 #[cfg(not(allcores_loom))]
 pub(crate) mod identity;
 #[cfg(not(allcores_loom))]
+pub(crate) mod image;
+#[cfg(not(allcores_loom))]
 pub(crate) mod local;
 #[cfg(not(allcores_loom))]
 pub(crate) mod memory;
+#[cfg(not(allcores_loom))]
+pub(crate) mod pidfd;
 #[cfg(not(allcores_loom))]
 pub(crate) mod robust;
 #[cfg(not(allcores_loom))]

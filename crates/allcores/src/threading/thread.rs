@@ -53,7 +53,7 @@ impl<T: Send + 'static> Thread<T> {
     }
 
     /// Names the thread, for [`current_thread`](super::current_thread), panic messages and debuggers (the system keeps the
-    /// first 15 bytes, and a NUL becomes a space there).
+    /// first 15 bytes, and a NUL becomes a space there). Changes nothing once the thread has been started.
     #[must_use = "a thread does nothing before start()"]
     pub fn name(mut self, name: impl Into<String>) -> Thread<T> {
         if !self.task.record.is_started() {

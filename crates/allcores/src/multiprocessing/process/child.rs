@@ -1,0 +1,250 @@
+//! The child's life: told what to do, it does it, says how it went, and exits.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::current::{self, Me, ParentProcess};
+use super::daemon;
+use super::wire::{self, Boot, Location, Parcel, Report, Unpacked};
+use crate::multiprocessing::connection::stream::{self, Stream};
+use crate::multiprocessing::connection::{RecvError, SendError};
+use crate::multiprocessing::transfer::Incoming;
+use crate::registry;
+use crate::sys::fds::Channel;
+use crate::sys::{image, signals};
+
+/// Runs one kind of function: what a [`Boot`] points at.
+pub(crate) type Trampoline = fn(Call<'_>) -> bool;
+
+/// The arguments, and where to say how it went.
+pub(crate) struct Call<'a> {
+    arguments: Vec<u8>,
+    handles: Incoming,
+    control: &'a Control,
+}
+
+/// The control socket, seen from the child.
+pub(crate) struct Control(OwnedFd);
+
+impl Control {
+    /// Says something. A parent that is gone, or that has let go of this process, does not hear it.
+    fn say(&self, report: Report) {
+        if let Ok(parcel) = Parcel::pack(report, None, Vec::new(), Vec::new()) {
+            let _ = parcel.send(self.0.as_fd());
+        }
+    }
+
+    fn say_result<R: Serialize>(&self, result: &R) -> Result<(), SendError> {
+        let (body, mut outgoing) = stream::encode(result, wire::outgoing())?;
+        let parcels = outgoing.take_parcels();
+        let handles = std::mem::take(&mut outgoing.descriptors);
+        Parcel::pack(Report::Returned, Some(&body), Vec::new(), handles)?.send(self.0.as_fd())?;
+        parcels.delivered();
+        Ok(())
+    }
+}
+
+/// An error and its reasons in one line: it is read in another process.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut reason = error.source();
+    while let Some(this) = reason {
+        words = format!("{words}: {this}");
+        reason = this.source();
+    }
+    words
+}
+
+/// The trampoline of one function type: true if the result is on its way.
+pub(crate) fn trampoline<F, A, R>(call: Call<'_>) -> bool
+where
+    F: Fn(A) -> R + Copy,
+    A: DeserializeOwned,
+    R: Serialize,
+{
+    const { assert!(size_of::<F>() == 0) };
+    // SAFETY: F has no size, so nothing is read and the pointer need only be aligned; F is Copy, and `Process::new` was
+    // given one, so that another may exist.
+    let function = unsafe { std::ptr::NonNull::<F>::dangling().read() };
+    let arguments = match stream::decode::<A>(&call.arguments, call.handles) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let reason = format!("its arguments: {}", in_words(&error));
+            call.control.say(Report::NotRun { reason });
+            return false;
+        }
+    };
+    call.control.say(Report::Started);
+    let result = function(arguments);
+    match call.control.say_result(&result) {
+        Ok(()) => true,
+        Err(SendError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => true,
+        Err(error) => {
+            let reason = in_words(&error);
+            call.control.say(Report::ResultNotSent { reason });
+            false
+        }
+    }
+}
+
+/// Lives the child's life, with the process's first thread.
+pub(crate) fn live(control: OwnedFd) -> ! {
+    let code = match catch_unwind(AssertUnwindSafe(|| begin(control))) {
+        Ok(true) => 0,
+        Ok(false) | Err(_) => 1,
+    };
+    std::process::exit(code)
+}
+
+fn begin(control: OwnedFd) -> bool {
+    signals::ignore_sigpipe();
+    let orders = Stream::new(control, Channel::Socket);
+    let message = orders.receive(None);
+    // Leaked: it is needed to the end of the process.
+    let control: &'static Control = Box::leak(Box::new(Control(orders.into_fd())));
+    let prepared = match message {
+        // The parent is gone, or gave up starting us: there is nobody to tell.
+        Err(RecvError::Closed) => return false,
+        Err(error) => Err(in_words(&error)),
+        Ok((payload, incoming)) => prepare(&payload, incoming),
+    };
+    match prepared {
+        Ok((function, arguments, handles)) => in_main_thread(move || {
+            watch_for_panics(control);
+            run(function, arguments, handles, control)
+        }),
+        Err(reason) => {
+            control.say(Report::NotRun { reason });
+            false
+        }
+    }
+}
+
+type Prepared = (Trampoline, Vec<u8>, Incoming);
+
+/// Takes the parent at its word, after a look at it.
+fn prepare(payload: &[u8], incoming: Incoming) -> Result<Prepared, String> {
+    let ours = |boot: &Boot| 1 + usize::from(boot.has_arena);
+    let Unpacked {
+        what: boot,
+        ours,
+        body,
+        handles,
+    } = wire::unpack(payload, incoming, ours)?;
+    let image =
+        image::main_executable().ok_or("the executable's program headers are not to be found")?;
+    if boot.version != wire::VERSION || boot.fingerprint != image.fingerprint() {
+        return Err("its executable is another build than its parent's".into());
+    }
+    let code = image
+        .code_at(boot.offset)
+        .ok_or("its function is not in the executable")?;
+    // SAFETY: the parent runs the same build (checked just now), and took the offset from a `Trampoline` in its own copy
+    // of this image; the control socket is a private pair, so nobody else can have sent this.
+    let function = unsafe { std::mem::transmute::<usize, Trampoline>(code) };
+
+    let mut ours = ours.into_iter();
+    let pidfd = ours
+        .next()
+        .ok_or("the descriptor of its parent is missing: too many open files?")?;
+    if boot.has_arena {
+        let arena = ours
+            .next()
+            .ok_or("the descriptor of the arena is missing: too many open files?")?;
+        registry::adopt_from_parent(arena);
+    }
+    if boot.daemon {
+        daemon::watch(&pidfd).map_err(|error| format!("its parent cannot be watched: {error}"))?;
+    }
+    current::introduce(Me {
+        name: boot.name,
+        identity: boot.identity,
+        daemon: boot.daemon,
+        parent: Some(ParentProcess {
+            pid: boot.parent_pid,
+            name: boot.parent_name,
+            pidfd,
+        }),
+    });
+    Ok((function, body, handles))
+}
+
+/// Runs the function in a thread of std's making: the first thread has no name, and no guard below its stack that std
+/// knows of. That thread waits.
+fn in_main_thread(work: impl FnOnce() -> bool + Send) -> bool {
+    std::thread::scope(|scope| {
+        let main = std::thread::Builder::new()
+            .name("main".into())
+            .stack_size(stack_size())
+            .spawn_scoped(scope, work);
+        main.is_ok_and(|main| main.join().unwrap_or(false))
+    })
+}
+
+/// As much stack as a first thread may use.
+fn stack_size() -> usize {
+    const USUAL: u64 = 8 << 20;
+    const MOST: u64 = 1 << 30;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    limit.unwrap_or(USUAL).clamp(USUAL, MOST) as usize
+}
+
+fn run(function: Trampoline, arguments: Vec<u8>, handles: Incoming, control: &Control) -> bool {
+    let call = Call {
+        arguments,
+        handles,
+        control,
+    };
+    match catch_unwind(AssertUnwindSafe(|| function(call))) {
+        Ok(done) => done,
+        Err(payload) => {
+            control.say(Report::Panicked {
+                message: message(&*payload),
+                location: LAST_PANIC.take(),
+            });
+            // Its drop might panic in turn; the process ends now anyhow.
+            std::mem::forget(payload);
+            false
+        }
+    }
+}
+
+/// What a panic says.
+fn message(payload: &dyn Any) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "(its payload is no text)".to_owned()
+    }
+}
+
+thread_local! {
+    static LAST_PANIC: Cell<Option<Location>> = const { Cell::new(None) };
+}
+
+/// Has the place of a panic noted, besides what the hook in force does.
+fn watch_for_panics(control: &'static Control) {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let location = panic.location().map(|location| Location {
+            file: location.file().to_owned(),
+            line: location.line(),
+            column: location.column(),
+        });
+        hook(panic);
+        if cfg!(panic = "abort") {
+            // There is no later.
+            let message = message(panic.payload());
+            control.say(Report::Panicked { message, location });
+        } else {
+            LAST_PANIC.set(location);
+        }
+    }));
+}
