@@ -1,3 +1,81 @@
 //! Every developer command: `cargo xtask --help`.
 
-fn main() {}
+mod bounded;
+mod commands;
+mod steps;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Every developer command of allcores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test, step by step; the last line counts the steps that passed and failed
+    Test {
+        /// Run this step alone (may be given several times)
+        #[arg(long, value_name = "NAME")]
+        step: Vec<String>,
+        /// List the steps and run nothing
+        #[arg(long, conflicts_with = "step")]
+        list: bool,
+    },
+    /// Run the demonstration as a user would: `cargo run --release -- demo …`
+    Demo {
+        /// What to pass on to `allcores demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run the benchmarks, all of them or one
+    Bench {
+        /// The benchmark: a file name of crates/allcores/benches without `.rs`
+        name: Option<String>,
+        /// Ask the benchmarks for JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Model-check the primitives' words with loom
+    Loom {
+        /// How many times a schedule may preempt a running thread
+        #[arg(long, default_value_t = 2)]
+        preemptions: u32,
+        /// Only the models whose name contains this
+        filter: Option<String>,
+    },
+    /// Kill processes at random points for longer than `test` does
+    Storm {
+        /// Rounds of each storm
+        #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Only the death tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Build the documentation; a warning is an error
+    Docs,
+    /// What continuous integration runs: the script .ci/run
+    Ci,
+}
+
+fn main() -> ExitCode {
+    bounded::end_children_with_us();
+    match Cli::parse().command {
+        Command::Test { list: true, .. } => steps::list(),
+        Command::Test { step, .. } => steps::run(&step),
+        Command::Demo { args } => commands::demo(args),
+        Command::Bench { name, json } => commands::bench(name, json),
+        Command::Loom {
+            preemptions,
+            filter,
+        } => commands::loom(preemptions, filter),
+        Command::Storm { rounds, filter } => commands::storm(rounds, filter),
+        Command::Docs => commands::docs(),
+        Command::Ci => commands::ci(),
+    }
+}

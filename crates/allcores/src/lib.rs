@@ -17,6 +17,7 @@ compile_error!(
     "allcores runs on 64-bit little-endian Linux only (x86-64, aarch64): it rests on robust futexes, FUTEX_WAITV, memfd and pidfd"
 );
 
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) mod sys;
 
 #[doc(hidden)]
@@ -33,3 +34,12 @@ pub mod threading;
 
 #[cfg(not(allcores_loom))]
 pub use multiprocessing::process::init;
+
+/// The code in the documents is compiled and run as documentation tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/start.md")]
+    struct Start;
+}

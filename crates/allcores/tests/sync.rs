@@ -1,9 +1,10 @@
-//! The core of Condition and Barrier with real threads in private memory. Deaths and races are in `loom.rs`.
+//! The core of Condition, Barrier and OwnedSemaphore with real threads in private memory. Deaths and races are in `loom.rs`.
 #![cfg(not(allcores_loom))]
 
 use allcores::sync::barrier::{Arrived, BarrierWaited};
 use allcores::sync::condition::Ticket;
-use allcores::sync::{Barrier, Condition, Deadline, Lock, Scope, Waited};
+use allcores::sync::owned::SLOTS;
+use allcores::sync::{Barrier, Condition, Deadline, Lock, OwnedSemaphore, Scope, Waited};
 use std::sync::Barrier as StdBarrier;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -367,4 +368,79 @@ fn an_arrival_can_be_taken_back() {
         });
         assert!(!barrier.retract(S, &who, arrival), "its generation is over");
     }
+}
+
+fn accounts() -> Vec<AtomicU64> {
+    (0..SLOTS).map(|_| AtomicU64::new(0)).collect()
+}
+
+#[test]
+fn an_owned_permit_is_returned_by_its_holder_only() {
+    let accounts = accounts();
+    let semaphore = OwnedSemaphore::new(2);
+    assert!(semaphore.release(S, &accounts).is_err());
+    assert!(semaphore.try_acquire(S, &accounts));
+    assert_eq!(semaphore.value(), 1);
+    thread::scope(|threads| {
+        // In private memory each thread is a participant.
+        threads.spawn(|| assert!(semaphore.release(S, &accounts).is_err()));
+    });
+    semaphore.release(S, &accounts).unwrap();
+    assert!(semaphore.release(S, &accounts).is_err());
+    assert_eq!(semaphore.value(), 2);
+}
+
+#[test]
+fn no_owned_permit_is_made_or_lost() {
+    let accounts = accounts();
+    let semaphore = OwnedSemaphore::new(2);
+    let inside = AtomicU32::new(0);
+    thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                for _ in 0..2_000 {
+                    assert_eq!(
+                        semaphore.acquire(S, &accounts, Deadline::NEVER),
+                        Waited::Yes
+                    );
+                    assert!(inside.fetch_add(1, SeqCst) < 2);
+                    inside.fetch_sub(1, SeqCst);
+                    semaphore.release(S, &accounts).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(semaphore.value(), 2);
+    assert!((0..SLOTS).all(|slot| semaphore.held_by_slot(&accounts, slot) == 0));
+}
+
+#[test]
+fn permits_of_a_slot_come_back_once() {
+    let accounts = accounts();
+    let semaphore = OwnedSemaphore::new(3);
+    let slot = thread::scope(|threads| {
+        let holder = threads.spawn(|| {
+            assert!(semaphore.try_acquire(S, &accounts));
+            assert!(semaphore.try_acquire(S, &accounts));
+            (0..SLOTS)
+                .find(|&slot| semaphore.held_by_slot(&accounts, slot) == 2)
+                .unwrap()
+        });
+        holder.join().unwrap()
+    });
+    assert_eq!(semaphore.value(), 1);
+    assert_eq!(semaphore.reclaim_slot(S, &accounts, slot), 2);
+    assert_eq!(semaphore.reclaim_slot(S, &accounts, slot), 0);
+    assert_eq!(semaphore.value(), 3);
+}
+
+#[test]
+fn a_wait_for_an_owned_permit_times_out() {
+    let accounts = accounts();
+    let semaphore = OwnedSemaphore::new(0);
+    assert!(!semaphore.try_acquire(S, &accounts));
+    assert_eq!(
+        semaphore.acquire(S, &accounts, Deadline::after(SOON)),
+        Waited::TimedOut
+    );
 }

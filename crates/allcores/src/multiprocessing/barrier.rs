@@ -11,7 +11,7 @@ use crate::shm::handle::Handle;
 use crate::sync::barrier::{Arrived, BarrierWaited};
 use crate::sync::{self, Deadline};
 
-pub use crate::sync::barrier::Broken as BrokenBarrier;
+pub use crate::threading::{BarrierWaitResult, BrokenBarrier, InvalidParties};
 
 /// A number of parties that wait for each other, again and again.
 ///
@@ -39,33 +39,11 @@ pub struct Barrier {
 #[non_exhaustive]
 pub enum BarrierError {
     /// The number of parties makes no sense.
-    #[error("a barrier has 1 to {max} parties, not {parties}", max = sync::Barrier::MAX)]
-    Parties {
-        /// How many were asked for.
-        parties: u32,
-    },
+    #[error(transparent)]
+    Parties(#[from] InvalidParties),
     /// There is no shared memory for it.
     #[error(transparent)]
     Shm(#[from] ShmError),
-}
-
-/// The number that a party got: different for all parties of one round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BarrierWaitResult {
-    index: u32,
-    leader: bool,
-}
-
-impl BarrierWaitResult {
-    /// From 0 to parties - 1, in no particular order.
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// Whether this party was the one to come last, which lets the others go: one in each round.
-    pub fn is_leader(&self) -> bool {
-        self.leader
-    }
 }
 
 impl Barrier {
@@ -76,7 +54,7 @@ impl Barrier {
     #[track_caller]
     pub fn new(parties: u32) -> Result<Barrier, BarrierError> {
         if parties == 0 || parties > sync::Barrier::MAX {
-            return Err(BarrierError::Parties { parties });
+            return Err(InvalidParties { parties }.into());
         }
         let tail = parties as usize * size_of::<AtomicU64>();
         let handle = Handle::create(
@@ -145,29 +123,26 @@ impl Barrier {
             match barrier.arrive(scope, who, deadline) {
                 Arrived::Yes(arrival) => break arrival,
                 Arrived::Interrupted => {}
-                // One that found no place in time breaks the barrier for those who have one, as Python's does.
-                Arrived::TimedOut => {
-                    barrier.abort(scope);
-                    return Err(BrokenBarrier);
-                }
-                Arrived::Broken => return Err(BrokenBarrier),
+                Arrived::TimedOut => return Err(BrokenBarrier::TIMED_OUT),
+                Arrived::Broken => return Err(BrokenBarrier::BROKEN),
             }
         };
-        let result = BarrierWaitResult {
-            index: arrival.index,
-            leader: arrival.last,
-        };
+        let result = BarrierWaitResult::new(arrival.index);
         if arrival.last {
             let broken_unless_done = OnUnwind(|| barrier.abort(scope));
             action();
             std::mem::forget(broken_unless_done);
-            return barrier.complete(scope, arrival).map(|()| result);
+            return barrier
+                .complete(scope, arrival)
+                .map(|()| result)
+                .map_err(|_| BrokenBarrier::BROKEN);
         }
         loop {
             match barrier.sleep(scope, who, &arrival, deadline) {
                 BarrierWaited::Passed => return Ok(result),
                 BarrierWaited::Interrupted => {}
-                BarrierWaited::Broken | BarrierWaited::TimedOut => return Err(BrokenBarrier),
+                BarrierWaited::Broken => return Err(BrokenBarrier::BROKEN),
+                BarrierWaited::TimedOut => return Err(BrokenBarrier::TIMED_OUT),
             }
         }
     }

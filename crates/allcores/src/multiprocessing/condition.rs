@@ -50,12 +50,7 @@ pub(super) struct Body {
     bound: AtomicU32,
 }
 
-/// The condition is in use with another lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "others wait for this condition with another lock, or the lock lies in another arena: use the one lock that belongs to it"
-)]
-pub struct ForeignLock;
+pub use crate::threading::ForeignLock;
 
 /// Why a wait ended without an answer. The lock is held all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -229,13 +224,13 @@ impl Condition {
         }
     }
 
-    /// Wakes the one that has waited longest, if anybody waits; whether anybody did.
+    /// Wakes the one that has waited longest, if anybody waits; how many that were.
     ///
     /// # Errors
     /// If those who wait came with another lock than `guard` holds.
     #[inline]
-    pub fn notify_one<G: ConditionGuard>(&self, guard: &G) -> Result<bool, ForeignLock> {
-        self.notify(guard, 1).map(|woken| woken > 0)
+    pub fn notify_one<G: ConditionGuard>(&self, guard: &G) -> Result<u32, ForeignLock> {
+        self.notify(guard, 1)
     }
 
     /// Wakes the `n` that have waited longest; how many that were.

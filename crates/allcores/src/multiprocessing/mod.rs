@@ -18,7 +18,7 @@ mod semaphore;
 pub mod transfer;
 mod travel;
 
-pub use barrier::{Barrier, BarrierError, BarrierWaitResult, BrokenBarrier};
+pub use barrier::{Barrier, BarrierError, BarrierWaitResult, BrokenBarrier, InvalidParties};
 pub use condition::{Condition, ConditionGuard, ForeignLock, WaitError};
 pub use connection::{Connection, Never, Pipe, SimplexPipe, wait};
 pub use cpu_count::cpu_count;
@@ -28,7 +28,7 @@ pub use owned_semaphore::{OwnedPermit, OwnedSemaphore};
 pub use owner_died::OwnerDied;
 pub use process::{Process, active_children, current_process, join_all, parent_process};
 pub use rlock::{RLock, RLockGuard};
-pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
+pub use semaphore::{BoundedSemaphore, Permit, ReleaseManyError, Semaphore};
 
 pub use crate::sync::lock::NotHeld;
 pub use crate::sync::owned::NoPermit;

@@ -39,14 +39,14 @@ pub struct OwnedSemaphore {
 pub(super) const TAIL: usize = SLOTS * size_of::<AtomicU64>();
 
 impl OwnedSemaphore {
-    /// A semaphore with `permits`, 2^31 - 1 at most, in the arena that this process shares with its children. Takes some
+    /// A semaphore with `permits`, 65,535 at most, in the arena that this process shares with its children. Takes some
     /// 16 KiB, for the accounts.
     ///
     /// # Errors
     /// If shared memory cannot be had, or too many processes share it.
     ///
     /// # Panics
-    /// If `permits` is more than 2^31 - 1.
+    /// If `permits` is more than 65,535.
     #[track_caller]
     pub fn new(permits: u32) -> Result<OwnedSemaphore, ShmError> {
         let semaphore = owned::OwnedSemaphore::new(permits);

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::{LockGuard, RLockGuard};
 use crate::registry;
+use crate::shm::Shareable;
 use crate::sync::Scope;
 
 /// You hold the lock, but what it protects may be half-changed: its last owner was killed, or panicked, while it held it.
@@ -28,6 +30,11 @@ impl<G> OwnerDied<G> {
         self.guard
     }
 
+    /// Looks at what the lock protects without deciding anything.
+    pub fn guard(&self) -> &G {
+        &self.guard
+    }
+
     /// The process that died, where this acquisition was the one that found it. `None` where an earlier one did, or where
     /// the owner panicked and lives. A pid may belong to another process by now: it is for messages to people only.
     pub fn pid(&self) -> Option<u32> {
@@ -39,6 +46,22 @@ impl<G> OwnerDied<G> {
             guard: with(self.guard),
             pid: self.pid,
         }
+    }
+}
+
+impl<'a, T: Shareable> OwnerDied<LockGuard<'a, T>> {
+    /// Says that the data is whole (look at it first, and mend it), and hands out the guard.
+    pub fn recover(self) -> LockGuard<'a, T> {
+        self.guard.recover();
+        self.guard
+    }
+}
+
+impl<'a, T: Shareable> OwnerDied<RLockGuard<'a, T>> {
+    /// Says that the data is whole (look at it first, and mend it), and hands out the guard.
+    pub fn recover(self) -> RLockGuard<'a, T> {
+        self.guard.recover();
+        self.guard
     }
 }
 

@@ -10,6 +10,8 @@ use crate::shm::handle::Handle;
 use crate::sync::semaphore::TooManyPermits;
 use crate::sync::{self, Deadline, Waited};
 
+pub use crate::threading::ReleaseManyError;
+
 /// A number of permits in shared memory. Nobody owns a permit: this is the signalling kind, and a process that is killed
 /// takes the permits it had along.
 ///
@@ -93,17 +95,21 @@ impl Semaphore {
     /// If there would be more than 2^31 - 1; nothing is changed then.
     #[inline]
     pub fn release(&self) -> Result<(), TooManyPermits> {
-        self.release_many(1)
+        // SAFETY: the cell is held by our handle for the whole call.
+        unsafe { sync::Semaphore::release(self.handle.pointer(), self.handle.scope(), 1) }
     }
 
     /// Returns `permits` at once, and wakes as many who wait.
     ///
     /// # Errors
-    /// As for [`Semaphore::release`].
-    #[inline]
-    pub fn release_many(&self, permits: u32) -> Result<(), TooManyPermits> {
+    /// As for [`Semaphore::release`], and for 0 permits.
+    pub fn release_many(&self, permits: u32) -> Result<(), ReleaseManyError> {
+        if permits == 0 {
+            return Err(ReleaseManyError::NoPermits);
+        }
         // SAFETY: the cell is held by our handle for the whole call.
-        unsafe { sync::Semaphore::release(self.handle.pointer(), self.handle.scope(), permits) }
+        unsafe { sync::Semaphore::release(self.handle.pointer(), self.handle.scope(), permits)? };
+        Ok(())
     }
 
     /// How many permits are left.

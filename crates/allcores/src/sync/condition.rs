@@ -412,13 +412,14 @@ fn is_orphan(scope: Scope, word: u32) -> bool {
 
 /// Whether the owner of this slot was notified; it may have left, or be dead.
 fn grant_slot(scope: Scope, slot: &Slot, word: u32) -> bool {
-    if scope.is_gone(owner(word)) {
-        slot.change(word, 0);
+    let granted = GRANTED | owner(word);
+    if !slot.change(word, granted) {
         return false;
     }
-    let granted = slot.change(word, GRANTED | owner(word));
-    if granted {
-        scope.wake(&raw const slot.word, 1);
+    // Judged after the grant: one that dies from now on is heard to die when the grant is there to be found.
+    if scope.is_gone(owner(word)) {
+        return !slot.change(granted, 0);
     }
-    granted
+    scope.wake(&raw const slot.word, 1);
+    true
 }

@@ -29,6 +29,40 @@ const fn is_marked(word: u32) -> bool {
 #[error("release of a lock that is not held")]
 pub struct NotHeld;
 
+/// What became of the owner that a word names.
+pub(super) enum Verdict {
+    /// It may come back.
+    Lives,
+    /// It will not; whoever replaces it in the word has the lock.
+    Gone,
+    /// It will not, and is recorded like this elsewhere; whoever replaces it *there* has the lock.
+    GoneAs(u64),
+}
+
+/// How a lock is inherited.
+pub(super) trait Heirs {
+    fn judge(&self, owner: u32) -> Verdict;
+    /// Replaces a holder that is [`Verdict::GoneAs`]; false if somebody else was first.
+    fn seize(&self, _holder: u64) -> bool {
+        false
+    }
+    /// Whether the end of a thread of this process may change the verdict.
+    fn heed_threads(&self) -> bool {
+        false
+    }
+}
+
+/// A plain lock: anybody may release it, hence only the end of the owner itself counts.
+impl Heirs for Scope {
+    fn judge(&self, owner: u32) -> Verdict {
+        if self.is_gone(owner) {
+            Verdict::Gone
+        } else {
+            Verdict::Lives
+        }
+    }
+}
+
 /// One word: `[31 WAITERS][30 MARKED][29..0 owner, 0 = free]`.
 ///
 /// The word is the owner's record: there is no instant between taking the lock and being known to have it.
@@ -52,7 +86,7 @@ impl Lock {
         if self.take_free(me) {
             return Acquired::Yes;
         }
-        self.acquire_slow(scope, me, deadline, &|owner| scope.is_gone(owner), false)
+        self.acquire_slow(scope, me, deadline, &scope)
     }
 
     /// Takes the lock if that needs no waiting.
@@ -68,19 +102,17 @@ impl Lock {
         self.word.compare_exchange(0, me, Acquire, Relaxed).is_ok()
     }
 
-    /// The rest of [`Lock::acquire`]. `gone` judges an owner (an RLock knows of its owner's thread as well);
-    /// `heeds_threads` has the sleep end when a thread of this process ends.
+    /// The rest of [`Lock::acquire`].
     #[cold]
     pub(super) fn acquire_slow(
         &self,
         scope: Scope,
         me: u32,
         deadline: Deadline,
-        gone: &dyn Fn(u32) -> bool,
-        heeds_threads: bool,
+        heirs: &dyn Heirs,
     ) -> Acquired {
         let mut spin = Spin::new();
-        let mut sleeper = if heeds_threads {
+        let mut sleeper = if heirs.heed_threads() {
             Sleeper::heeding_threads(scope, deadline)
         } else {
             Sleeper::new(scope, deadline)
@@ -109,16 +141,26 @@ impl Lock {
             if !has_waiters(word) && keep == 0 && !deadline.is_now() && spin.once_more() {
                 continue;
             }
-            if gone(owner(word)) {
-                // Nobody woke us for this, and nobody will wake the others: the bit stays.
-                if self
-                    .word
-                    .compare_exchange(word, WAITERS | MARKED | me, Acquire, Relaxed)
-                    .is_ok()
-                {
-                    return Acquired::OwnerDied(owner(word));
+            match heirs.judge(owner(word)) {
+                Verdict::Lives => {}
+                Verdict::Gone => {
+                    // Nobody woke us for this, and nobody will wake the others: the bit stays.
+                    if self
+                        .word
+                        .compare_exchange(word, WAITERS | MARKED | me, Acquire, Relaxed)
+                        .is_ok()
+                    {
+                        return Acquired::OwnerDied(owner(word));
+                    }
+                    continue;
                 }
-                continue;
+                Verdict::GoneAs(holder) => {
+                    if heirs.seize(holder) {
+                        self.inherit(me);
+                        return Acquired::OwnerDied((holder >> 32) as u32);
+                    }
+                    continue;
+                }
             }
             if deadline.is_now() {
                 return Acquired::TimedOut;
@@ -133,11 +175,23 @@ impl Lock {
             }
             // A waiter leaves only from here, with the bit set: one that was woken and finds the lock taken again must not
             // go without setting it for those who sleep on.
-            match sleeper.sleep(&self.word, word | WAITERS, || !gone(owner(word))) {
+            let lives = || matches!(heirs.judge(owner(word)), Verdict::Lives);
+            match sleeper.sleep(&self.word, word | WAITERS, lives) {
                 Slept::Woken => keep = WAITERS,
                 Slept::TimedOut => return Acquired::TimedOut,
                 Slept::Interrupted => return Acquired::Interrupted,
             }
+        }
+    }
+
+    /// Puts my name in the word of a lock that is mine already; others may set the bit meanwhile.
+    fn inherit(&self, me: u32) {
+        let mut word = self.word.load(Relaxed);
+        while let Err(now) =
+            self.word
+                .compare_exchange(word, WAITERS | MARKED | me, Acquire, Relaxed)
+        {
+            word = now;
         }
     }
 

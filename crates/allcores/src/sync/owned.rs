@@ -13,46 +13,41 @@ pub const SLOTS: usize = 2048;
 pub const SLOTS: usize = 4;
 
 /// Somebody sleeps, or did: whoever brings permits must wake.
-const WAITERS: u32 = 1 << 31;
-const COUNT: u32 = WAITERS - 1;
+const WAITERS: u64 = 1 << 31;
+const COUNT: u64 = (1 << 16) - 1;
+/// Moves with every operation, so that a word never comes back as it was while somebody looks away.
+const TAG: u64 = ((1 << 15) - 1) << 16;
+const TAG_ONE: u64 = 1 << 16;
+const HELD_SHIFT: u32 = 32;
+const ACTOR_SHIFT: u32 = 48;
 
-const TAG_BITS: u32 = 19;
-const TAG: u32 = (1 << TAG_BITS) - 1;
 const _: () = assert!(SLOTS <= 1 << 11);
 
-/// What the last operation did to its actor's account.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Op {
-    /// One permit more.
-    Acquire = 1,
-    /// One less.
-    Release = 2,
-    /// None left.
-    Reclaim = 3,
-}
-
-const fn low(word: u64) -> u32 {
-    word as u32
-}
 const fn count(word: u64) -> u32 {
-    low(word) & COUNT
+    (word & COUNT) as u32
 }
 const fn has_waiters(word: u64) -> bool {
-    low(word) & WAITERS != 0
+    word & WAITERS != 0
 }
-/// What the word says of the last operation: who, what, and which of that actor's operations it was.
-const fn last(word: u64) -> u32 {
-    (word >> 32) as u32
+/// Whose operation made the word.
+const fn actor(word: u64) -> usize {
+    (word >> ACTOR_SHIFT) as usize % SLOTS
 }
-const fn describe(op: Op, actor: usize, tag: u32) -> u32 {
-    (op as u32) << 30 | (actor as u32) << TAG_BITS | tag & TAG
+/// How many permits that one has since.
+const fn held(word: u64) -> u32 {
+    (word >> HELD_SHIFT) as u16 as u32
+}
+/// The word that an operation makes of `before`.
+const fn made(before: u64, actor: usize, held: u32, count: u32, waiters: u64) -> u64 {
+    let tag = (before & TAG).wrapping_add(TAG_ONE) & TAG;
+    (actor as u64) << ACTOR_SHIFT | (held as u64) << HELD_SHIFT | waiters | tag | count as u64
 }
 
-/// Operations so far, and permits held.
-const fn account(tag: u32, held: u32) -> u64 {
-    (tag as u64) << 32 | held as u64
+/// How often it was written, and permits held.
+const fn account(version: u32, held: u32) -> u64 {
+    (version as u64) << 32 | held as u64
 }
-const fn tag_of(account: u64) -> u32 {
+const fn version_of(account: u64) -> u32 {
     (account >> 32) as u32
 }
 const fn held_of(account: u64) -> u32 {
@@ -66,12 +61,14 @@ const fn held_of(account: u64) -> u32 {
 )]
 pub struct NoPermit;
 
-/// `[63..62 last operation][61..51 its actor][50..32 its tag][31 WAITERS][30..0 permits]`.
+/// `[58..48 last actor][47..32 permits it holds][31 WAITERS][30..16 tag][15..0 permits left]`.
 ///
-/// The accounts, `[63..32 operations so far][31..0 permits held]` for each slot of participants, lie elsewhere and are
-/// passed to every call: [`SLOTS`] of them, zero at first, and always the same. An operation is one exchange of the word,
-/// which changes the count and says who did what; whoever changes the word next writes that to the actor's account
-/// *before*. So there is no instant in which a permit is in nobody's hands, and nobody has to come back to finish.
+/// The accounts, `[63..32 version][31..0 permits held]` for each slot of participants, lie elsewhere and are passed to
+/// every call: [`SLOTS`] of them, zero at first, and always the same. An operation is one exchange of the word, which
+/// changes the count and says who holds how many now. The word speaks for its last actor, the accounts for all others: so
+/// whoever takes the word over from another actor writes that one's account first (step "record"), and whoever goes on
+/// after itself writes nothing. There is no instant in which a permit is in nobody's hands, and nobody has to come back to
+/// finish.
 ///
 /// A participant is a process: permits are not lost with the thread that took them.
 #[repr(C)]
@@ -80,13 +77,13 @@ pub struct OwnedSemaphore {
 }
 
 impl OwnedSemaphore {
-    /// The most permits: 2^31 - 1.
-    pub const MAX: u32 = COUNT;
+    /// The most permits: 65,535.
+    pub const MAX: u32 = COUNT as u32;
 
     const_fn! {
         /// A semaphore with `permits`, at most [`OwnedSemaphore::MAX`]; there will never be more.
         pub const fn new(permits: u32) -> OwnedSemaphore {
-            assert!(permits <= COUNT, "a semaphore has at most 2^31 - 1 permits");
+            assert!(permits <= OwnedSemaphore::MAX, "a semaphore with owned permits has at most 65,535");
             OwnedSemaphore { word: AtomicU64::new(permits as u64) }
         }
     }
@@ -97,8 +94,9 @@ impl OwnedSemaphore {
     /// Here and below: if there are fewer than [`SLOTS`] accounts.
     #[inline]
     pub fn acquire(&self, scope: Scope, accounts: &[AtomicU64], deadline: Deadline) -> Waited {
+        let me = slot_of(scope.me());
         let word = self.word.load(Acquire);
-        if count(word) > 0 && self.take(scope, accounts, word, 0) {
+        if count(word) > 0 && self.take(accounts, me, word, 0) {
             return Waited::Yes;
         }
         self.acquire_slow(scope, accounts, deadline)
@@ -112,6 +110,7 @@ impl OwnedSemaphore {
 
     #[cold]
     fn acquire_slow(&self, scope: Scope, accounts: &[AtomicU64], deadline: Deadline) -> Waited {
+        let me = slot_of(scope.me());
         let mut spin = Spin::new();
         let mut sleeper = Sleeper::new(scope, deadline);
         // As in Lock, step "keep the bit".
@@ -119,7 +118,7 @@ impl OwnedSemaphore {
         loop {
             let word = self.word.load(Acquire);
             if count(word) > 0 {
-                if self.take(scope, accounts, word, keep) {
+                if self.take(accounts, me, word, keep) {
                     spin.ended();
                     // As in Semaphore, step "pass it on".
                     if keep != 0 && count(word) > 1 {
@@ -138,15 +137,18 @@ impl OwnedSemaphore {
             if deadline.is_now() {
                 return Waited::TimedOut;
             }
+            let expected = word | WAITERS;
             if !has_waiters(word)
                 && self
                     .word
-                    .compare_exchange(word, word | u64::from(WAITERS), Relaxed, Relaxed)
+                    .compare_exchange(word, expected, Relaxed, Relaxed)
                     .is_err()
             {
                 continue;
             }
-            match sleeper.sleep_low(&self.word, WAITERS, || !self.has_dead(scope, accounts)) {
+            match sleeper.sleep_low(&self.word, expected as u32, || {
+                !self.has_dead(scope, accounts)
+            }) {
                 Slept::Woken => keep = WAITERS,
                 Slept::TimedOut => return Waited::TimedOut,
                 Slept::Interrupted => return Waited::Interrupted,
@@ -160,15 +162,15 @@ impl OwnedSemaphore {
         let me = slot_of(scope.me());
         loop {
             let word = self.word.load(Acquire);
-            self.record(accounts, word);
-            let mine = accounts[me].load(Acquire);
-            // An operation of ours that has not been recorded would be the word's last, and that has just been done. If
-            // the word has changed since, another thread of ours may have had a hand in it.
-            if held_of(mine) == 0 && last(self.word.load(Acquire)) == last(word) {
-                return Err(NoPermit);
+            let mine = self.holding(accounts, me, word);
+            if mine == 0 {
+                // Unless the word has moved: another thread of ours may have had a hand in it.
+                if self.word.load(Acquire) == word {
+                    return Err(NoPermit);
+                }
+                continue;
             }
-            let operation = describe(Op::Release, me, tag_of(mine).wrapping_add(1));
-            if held_of(mine) != 0 && self.change(word, operation, count(word) + 1) {
+            if self.change(word, made(word, me, mine - 1, count(word) + 1, 0)) {
                 if has_waiters(word) {
                     scope.wake_low(&raw const self.word, 1);
                 }
@@ -181,9 +183,7 @@ impl OwnedSemaphore {
     /// is given to another.
     pub fn reclaim_slot(&self, scope: Scope, accounts: &[AtomicU64], slot: usize) -> u32 {
         loop {
-            let word = self.word.load(Acquire);
-            self.record(accounts, word);
-            if let Some(held) = self.try_reclaim(scope, accounts, slot, word) {
+            if let Some(held) = self.try_reclaim(scope, accounts, slot, self.word.load(Acquire)) {
                 return held;
             }
         }
@@ -197,50 +197,63 @@ impl OwnedSemaphore {
 
     /// How many permits the participant in `slot` holds.
     pub fn held_by_slot(&self, accounts: &[AtomicU64], slot: usize) -> u32 {
-        self.record(accounts, self.word.load(Acquire));
-        held_of(accounts[slot].load(Acquire))
+        loop {
+            let word = self.word.load(Acquire);
+            let held = if actor(word) == slot {
+                held(word)
+            } else {
+                held_of(accounts[slot].load(Acquire))
+            };
+            if self.word.load(Acquire) == word {
+                return held;
+            }
+        }
     }
 
     /// The exchange that is the acquisition.
     #[inline]
-    fn take(&self, scope: Scope, accounts: &[AtomicU64], word: u64, keep: u32) -> bool {
-        let me = slot_of(scope.me());
-        self.record(accounts, word);
-        let tag = tag_of(accounts[me].load(Acquire)).wrapping_add(1);
+    fn take(&self, accounts: &[AtomicU64], me: usize, word: u64, keep: u64) -> bool {
+        let mine = self.holding(accounts, me, word);
         // The bit that is set stays set, as in Lock.
-        let low = (low(word) - 1) | keep;
-        self.change(word, describe(Op::Acquire, me, tag), low)
+        self.change(
+            word,
+            made(word, me, mine + 1, count(word) - 1, word & WAITERS | keep),
+        )
     }
 
-    /// Valid only if [`OwnedSemaphore::record`] was called with this `word`, and the account looked up after that: then no
-    /// account has moved if the word has not.
     #[inline]
-    fn change(&self, word: u64, operation: u32, low: u32) -> bool {
-        let to = u64::from(operation) << 32 | u64::from(low);
+    fn change(&self, word: u64, to: u64) -> bool {
         self.word
             .compare_exchange(word, to, AcqRel, Relaxed)
             .is_ok()
     }
 
-    /// Step "record": enters the last operation in its actor's account, unless that has been done. Many may do so at once.
+    /// How many permits the participant in `slot` has, and step "record", if another made the word: after this the word may
+    /// be changed in the name of `slot`. True only if the word is still the same when it is changed.
     #[inline]
+    fn holding(&self, accounts: &[AtomicU64], slot: usize, word: u64) -> u32 {
+        if actor(word) == slot {
+            return held(word);
+        }
+        self.record(accounts, word);
+        held_of(accounts[slot].load(Acquire))
+    }
+
+    /// Step "record": writes down what the word says of its actor. Many may do so at once; the version moves each time, even
+    /// if nothing else does, so that one who read the account long ago cannot write what is no longer true.
     fn record(&self, accounts: &[AtomicU64], word: u64) {
-        let last = last(word);
-        let actor = (last >> TAG_BITS) as usize % SLOTS;
-        let place = &accounts[actor];
-        let seen = place.load(Acquire);
-        let tag = tag_of(seen).wrapping_add(1);
-        let held = match last >> 30 {
-            op if op == Op::Acquire as u32 => held_of(seen).wrapping_add(1),
-            op if op == Op::Release as u32 => held_of(seen).wrapping_sub(1),
-            op if op == Op::Reclaim as u32 => 0,
-            // The very first word.
-            _ => return,
-        };
-        // The account may be far ahead of a word that is long gone, by a whole round of the word's short tags even. While
-        // the word stands it is at most one behind.
-        if tag & TAG == last & TAG && self::last(self.word.load(Acquire)) == last {
-            let _ = place.compare_exchange(seen, account(tag, held), AcqRel, Relaxed);
+        let place = &accounts[actor(word)];
+        loop {
+            let seen = place.load(Acquire);
+            // Read after the account: if the word still stands, the account is no newer than it. If it does not, whoever
+            // changed it has recorded this, and our own exchange of the word will fail.
+            if self.word.load(Acquire) & !WAITERS != word & !WAITERS {
+                return;
+            }
+            let entry = account(version_of(seen).wrapping_add(1), held(word));
+            if place.compare_exchange(seen, entry, AcqRel, Relaxed).is_ok() {
+                return;
+            }
         }
     }
 
@@ -248,13 +261,16 @@ impl OwnedSemaphore {
     fn reclaim_the_dead(&self, scope: Scope, accounts: &[AtomicU64]) -> bool {
         // Not stopped after the first: its permits may all be gone before we come to take one.
         let mut any = false;
-        self.record(accounts, self.word.load(Acquire));
         for slot in 0..SLOTS {
-            while held_of(accounts[slot].load(Acquire)) != 0 {
+            loop {
                 let word = self.word.load(Acquire);
-                self.record(accounts, word);
+                let theirs = if actor(word) == slot {
+                    held(word)
+                } else {
+                    held_of(accounts[slot].load(Acquire))
+                };
                 // Judged after the word was read: if the slot is given to another in between, that has changed the word.
-                if !is_dead(scope, slot) {
+                if theirs == 0 || !is_dead(scope, slot) {
                     break;
                 }
                 any |= self
@@ -273,25 +289,29 @@ impl OwnedSemaphore {
         slot: usize,
         word: u64,
     ) -> Option<u32> {
-        let theirs = accounts[slot].load(Acquire);
-        let held = held_of(theirs);
-        if held == 0 {
-            return Some(0);
+        let theirs = self.holding(accounts, slot, word);
+        if theirs == 0 {
+            return (self.word.load(Acquire) == word).then_some(0);
         }
-        let operation = describe(Op::Reclaim, slot, tag_of(theirs).wrapping_add(1));
-        if !self.change(word, operation, count(word) + held) {
+        if !self.change(word, made(word, slot, 0, count(word) + theirs, 0)) {
             return None;
         }
         if has_waiters(word) {
-            scope.wake_low(&raw const self.word, held);
+            scope.wake_low(&raw const self.word, theirs);
         }
-        Some(held)
+        Some(theirs)
     }
 
     fn has_dead(&self, scope: Scope, accounts: &[AtomicU64]) -> bool {
-        // The last acquisition as well, which is in the word only.
-        self.record(accounts, self.word.load(Acquire));
-        (0..SLOTS).any(|slot| held_of(accounts[slot].load(Acquire)) != 0 && is_dead(scope, slot))
+        let word = self.word.load(Acquire);
+        (0..SLOTS).any(|slot| {
+            let theirs = if actor(word) == slot {
+                held(word)
+            } else {
+                held_of(accounts[slot].load(Acquire))
+            };
+            theirs != 0 && is_dead(scope, slot)
+        })
     }
 }
 

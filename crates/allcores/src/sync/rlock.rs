@@ -1,9 +1,9 @@
 //! RLock: held by one thread, any number of times over, and released by that thread alone.
 
 use super::door::{AtomicU32, AtomicU64, Deadline, Scope};
-use super::lock::Lock;
+use super::lock::{Heirs, Lock, Verdict};
 use super::{Acquired, const_fn};
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// A [`Lock`]'s word, how often its owner holds it, and which thread that is.
 #[repr(C)]
@@ -12,6 +12,50 @@ pub struct RLock {
     depth: AtomicU32,
     /// `owner << 32 | thread`: no two threads of any processes have the same, so one who finds its own here holds the lock.
     holder: AtomicU64,
+}
+
+/// An RLock is lost with its thread, not only with its owner.
+///
+/// The word cannot settle who inherits from a thread: another thread of the same process would put there what there is
+/// already. So while `holder` names anybody, that is the holder, and whoever replaces a dead one there has the lock, and
+/// then puts the word right; killed in between, it is a dead holder like any other. Only where `holder` is empty (its owner
+/// was about to fill it, or had just cleared it) does the word decide.
+struct ThreadHeirs<'a> {
+    lock: &'a RLock,
+    scope: Scope,
+    me: u64,
+}
+
+impl Heirs for ThreadHeirs<'_> {
+    fn judge(&self, owner: u32) -> Verdict {
+        // Before the holder is looked up: a dead owner cannot fill it any more.
+        let owner_is_gone = self.scope.is_gone(owner);
+        match self.lock.holder.load(Acquire) {
+            0 if owner_is_gone => Verdict::Gone,
+            0 => Verdict::Lives,
+            holder => {
+                let (owner, thread) = ((holder >> 32) as u32, holder as u32);
+                if self.scope.is_gone(owner) || self.scope.thread_has_ended(owner, thread) {
+                    Verdict::GoneAs(holder)
+                } else {
+                    Verdict::Lives
+                }
+            }
+        }
+    }
+
+    fn seize(&self, holder: u64) -> bool {
+        // The name of a thread that is gone never comes back. AcqRel: we see what the holder before us wrote, and the next
+        // heir does.
+        self.lock
+            .holder
+            .compare_exchange(holder, self.me, AcqRel, Relaxed)
+            .is_ok()
+    }
+
+    fn heed_threads(&self) -> bool {
+        true
+    }
 }
 
 /// The calling thread does not hold the lock.
@@ -48,29 +92,20 @@ impl RLock {
         let owner = (me >> 32) as u32;
         let taken = match self.lock.take_free(owner) {
             true => Acquired::Yes,
-            false => self.lock.acquire_slow(
-                scope,
-                owner,
-                deadline,
-                &|owner| self.is_gone(scope, owner),
-                true,
-            ),
+            false => {
+                let heirs = ThreadHeirs {
+                    lock: self,
+                    scope,
+                    me,
+                };
+                self.lock.acquire_slow(scope, owner, deadline, &heirs)
+            }
         };
         if taken.is_held() {
             self.holder.store(me, Relaxed);
             self.depth.store(1, Relaxed);
         }
         taken
-    }
-
-    /// An RLock is lost with its thread, not only with its process.
-    fn is_gone(&self, scope: Scope, owner: u32) -> bool {
-        if scope.is_gone(owner) {
-            return true;
-        }
-        let holder = self.holder.load(Acquire);
-        // A holder that the word does not name is about to be overwritten, or was killed before it could clear itself.
-        (holder >> 32) as u32 == owner && scope.thread_has_ended(owner, holder as u32)
     }
 
     /// Takes back one acquisition; the last one frees the lock.

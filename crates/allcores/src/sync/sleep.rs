@@ -15,6 +15,9 @@ const UNARMED: Duration = Duration::from_millis(2);
 /// How often it looks round where it cannot listen.
 const POLL: Duration = Duration::from_millis(5);
 
+/// Where the word lies, among those slept on, that moves when somebody joins, or a thread ends.
+const MOVED: usize = 1;
+
 /// A wait in progress.
 pub(crate) struct Sleeper {
     scope: Scope,
@@ -112,6 +115,9 @@ impl Sleeper {
             // unmapped.
             match unsafe { futex::wait_any(&words[..=watch.words], until) } {
                 SleptAny::WokenBy(0) => return Slept::Woken,
+                // Who moved this word has woken all that sleep on it. To pass it on would wake those who already sleep again
+                // on its new value, and they would wake us: without end.
+                SleptAny::WokenBy(MOVED) => return Slept::Woken,
                 SleptAny::WokenBy(other) => {
                     // The kernel wakes one sleeper on a bell: that one wakes all the others of its process.
                     words[other].wake_all();

@@ -27,7 +27,8 @@ mod budget {
         static CPUS: AtomicU8 = AtomicU8::new(0);
         match CPUS.load(Relaxed) {
             0 => {
-                let usable = std::thread::available_parallelism().map_or(1, |n| n.get());
+                // No more than a system call: this may run in a signal handler.
+                let usable = crate::sys::usable_cpus();
                 CPUS.store(if usable == 1 { 1 } else { 2 }, Relaxed);
                 usable == 1
             }

@@ -43,3 +43,9 @@ pub(crate) mod signals;
 
 #[cfg(allcores_loom)]
 pub mod model;
+
+/// How many CPUs the calling thread may run on.
+#[cfg(not(allcores_loom))]
+pub(crate) fn usable_cpus() -> u32 {
+    rustix::thread::sched_getaffinity(None).map_or(1, |cpus| cpus.count())
+}

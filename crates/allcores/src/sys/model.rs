@@ -9,16 +9,17 @@
 //!
 //! Not seen: FUTEX_WAITV itself, two mappings of one page, real signals. loom treats SeqCst accesses as AcqRel.
 
-use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+use loom::sync::{Condvar, Mutex, MutexGuard};
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use loom::thread::yield_now as spin_loop;
 
 loom::lazy_static! {
     static ref MACHINE: Mutex<Machine> = Mutex::new(Machine::default());
-    // Not loom's: whether a step may still be made must not count as a step.
+    // Not loom's: whether a step may still be made must not count as a step, nor must the answer that all are well.
     static ref DOOMED: std::sync::Mutex<Vec<u32>> = std::sync::Mutex::new(Vec::new());
 }
 
@@ -269,7 +270,7 @@ impl Scope {
     }
 
     pub(crate) fn is_gone(self, owner: u32) -> bool {
-        machine().gone.contains(&owner)
+        DOOMED.lock().unwrap().contains(&owner) && machine().gone.contains(&owner)
     }
 
     pub(crate) fn thread_has_ended(self, owner: u32, thread: u32) -> bool {

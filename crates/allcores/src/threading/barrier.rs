@@ -27,6 +27,9 @@ pub struct BrokenBarrier {
 }
 
 impl BrokenBarrier {
+    pub(crate) const BROKEN: BrokenBarrier = BrokenBarrier { timed_out: false };
+    pub(crate) const TIMED_OUT: BrokenBarrier = BrokenBarrier { timed_out: true };
+
     /// Whether it was the time of this very call that ran out.
     pub fn timed_out(&self) -> bool {
         self.timed_out
@@ -40,6 +43,10 @@ pub struct BarrierWaitResult {
 }
 
 impl BarrierWaitResult {
+    pub(crate) fn new(index: u32) -> BarrierWaitResult {
+        BarrierWaitResult { index }
+    }
+
     /// From 0 to one less than the number of parties, and another for each that passes together.
     pub fn index(&self) -> u32 {
         self.index

@@ -143,16 +143,10 @@ impl<'a, T: Send + 'a> Task<'a, T> {
     /// Waits for the end of the thread as the system sees it.
     pub(super) fn join(&self) -> Result<(), JoinError> {
         self.record.check_joinable()?;
-        if let Some(mut system) = self
-            .system
-            .acquire_timeout_or_died(Duration::ZERO)
-            .unwrap_or(None)
-        {
-            // Nobody else is joining: the system's own join is all that is needed.
-            reap(&mut system);
-        }
-        self.record.wait(Deadline::NEVER);
+        // The first to come waits as the system does, and the others for it.
         reap(&mut undaunted(&self.system));
+        // In a forked child the first may have stayed behind, with the system's handle.
+        self.record.wait(Deadline::NEVER);
         self.record.outcome()
     }
 

@@ -98,8 +98,13 @@ fn the_hook_is_called_in_the_thread_for_panics_that_nobody_caught() {
             panic!("the hook itself");
         }
     });
-    let outcome = run("hooked twice", || panic!("the thread"));
-    assert!(matches!(outcome, Err(JoinError::Panicked { message, .. }) if message == "the thread"));
+    let t = Thread::new(|| panic!("the thread")).name("hooked twice");
+    t.start().unwrap();
+    assert!(
+        matches!(t.join(), Err(JoinError::Panicked { message, .. }) if message == "the thread")
+    );
+    let payload = t.take_panic().expect("kept");
+    assert_eq!(*payload.downcast::<&str>().unwrap(), "the thread");
 
     reset_excepthook();
     assert!(run("hooked no more", || panic!("unheard")).is_err());
