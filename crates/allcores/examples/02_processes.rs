@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect::<Result<Vec<_>, _>>()?;
     let mut total = 0;
     for process in &processes {
-        total += process.join()?;
+        total += process.result()?;
     }
     println!("{total} primes below {TO}, found by {workers} processes");
     assert_eq!(total, 9592);

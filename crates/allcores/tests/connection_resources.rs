@@ -6,11 +6,13 @@ use std::cell::Cell;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use allcores::multiprocessing::connection::{RecvError, SendError};
 use allcores::multiprocessing::transfer::{self, TransferError};
-use allcores::multiprocessing::{Connection, Pipe, SimplexPipe};
+use allcores::multiprocessing::{Connection, Pipe, SimplexPipe, wait};
 use serde::{Serialize, Serializer};
 
 /// The tests of this file count in turns.
@@ -92,6 +94,7 @@ fn descriptors_that_nobody_takes_are_closed() {
 
 #[test]
 fn a_header_alone_takes_no_memory() {
+    let _turn = alone();
     // 8 EiB - 1 and 2 GiB - 1 are announced, five bytes come.
     for header in [
         &b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff"[..],
@@ -181,5 +184,71 @@ fn without_room_for_descriptors_the_error_says_so() {
             assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn signals_interrupt_no_wait() {
+    let _turn = alone();
+    static CAUGHT: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn count(_: i32) {
+        CAUGHT.fetch_add(1, SeqCst);
+    }
+    // SAFETY: the handler touches one atomic. Without SA_RESTART it interrupts every system call that sleeps.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = count as *const () as usize;
+        libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
+    }
+    let (a, b) = Pipe::<u8, u8>().unwrap();
+    let (reader, writer) = SimplexPipe::<u8>().unwrap();
+    type Wait<'a> = Box<dyn Fn() -> u8 + Send + 'a>;
+    let waits: [(Wait<'_>, Wait<'_>); 4] = [
+        (
+            Box::new(|| b.recv().unwrap()),
+            Box::new(|| a.send(&1).map(|()| 1).unwrap()),
+        ),
+        (
+            Box::new(|| reader.recv().unwrap()),
+            Box::new(|| writer.send(&1).map(|()| 1).unwrap()),
+        ),
+        (
+            Box::new(|| u8::from(b.poll_timeout(None).unwrap()) * b.recv().unwrap()),
+            Box::new(|| a.send(&1).map(|()| 1).unwrap()),
+        ),
+        (
+            Box::new(|| {
+                let ready = wait(&[&b, &reader], Duration::MAX).unwrap();
+                assert_eq!(ready, [0]);
+                b.recv().unwrap()
+            }),
+            Box::new(|| a.send(&1).map(|()| 1).unwrap()),
+        ),
+    ];
+    for (waits, goes_on) in waits {
+        std::thread::scope(|scope| {
+            let (say, told) = std::sync::mpsc::channel();
+            let waiter = scope.spawn(move || {
+                // SAFETY: asks for this thread's own handle.
+                say.send((unsafe { libc::pthread_self() }, rustix::thread::gettid()))
+                    .unwrap();
+                waits()
+            });
+            let (thread, number) = told.recv().unwrap();
+            for _ in 0..3 {
+                let stat = format!("/proc/self/task/{number}/stat");
+                while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+                    std::thread::yield_now();
+                }
+                let before = CAUGHT.load(SeqCst);
+                // SAFETY: the thread runs until it is told to go on, which comes later.
+                unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+                while CAUGHT.load(SeqCst) == before {
+                    std::thread::yield_now();
+                }
+            }
+            goes_on();
+            assert_eq!(waiter.join().unwrap(), 1);
+        });
     }
 }

@@ -1,6 +1,8 @@
 //! How a child comes to its function. A file of its own, for it plays with constructors and with the environment.
 
 use std::ffi::{c_char, c_int};
+use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +26,7 @@ fn with_variable<T>(name: &str, value: &str, work: impl FnOnce() -> T) -> T {
 }
 
 static CONSTRUCTED: AtomicU32 = AtomicU32::new(0);
-static LAST_CONSTRUCTED: AtomicU32 = AtomicU32::new(0);
+static FIRST_CONSTRUCTED: AtomicU32 = AtomicU32::new(0);
 const EXIT_EARLY: &str = "TEST_EXIT_EARLY";
 
 type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
@@ -33,18 +35,18 @@ type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_ch
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: Constructor = constructor;
 
-/// Linkers put this one last.
+/// Linkers put those with a number first; only std's and ours come before this one.
 #[used]
-#[unsafe(link_section = ".init_array.65535")]
-static LAST: Constructor = last;
+#[unsafe(link_section = ".init_array.00102")]
+static FIRST: Constructor = first;
 
 extern "C" fn constructor(argc: c_int, argv: *const *const c_char, _: *const *const c_char) {
     assert!(argc > 0 && !argv.is_null());
     CONSTRUCTED.fetch_add(1, SeqCst);
 }
 
-extern "C" fn last(_: c_int, _: *const *const c_char, _: *const *const c_char) {
-    LAST_CONSTRUCTED.fetch_add(1, SeqCst);
+extern "C" fn first(_: c_int, _: *const *const c_char, _: *const *const c_char) {
+    FIRST_CONSTRUCTED.fetch_add(1, SeqCst);
     if let Some(code) = std::env::var_os(EXIT_EARLY) {
         std::process::exit(code.to_str().unwrap().parse().unwrap());
     }
@@ -53,10 +55,10 @@ extern "C" fn last(_: c_int, _: *const *const c_char, _: *const *const c_char) {
 #[test]
 fn the_programs_constructors_have_run_once_before_the_function() {
     let _turn = alone();
-    let counts = |()| (CONSTRUCTED.load(SeqCst), LAST_CONSTRUCTED.load(SeqCst));
+    let counts = |()| (CONSTRUCTED.load(SeqCst), FIRST_CONSTRUCTED.load(SeqCst));
     assert_eq!(counts(()), (1, 1));
     let p = Process::new(counts, ()).start().unwrap();
-    assert_eq!(p.join().unwrap(), (1, 1));
+    assert_eq!(p.result().unwrap(), (1, 1));
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn a_child_that_never_comes_to_its_function_is_an_error_whatever_its_code() {
         let p = with_variable(EXIT_EARLY, &code.to_string(), || {
             Process::new(|()| (), ()).start().unwrap()
         });
-        match p.join() {
+        match p.result() {
             Err(ProcessError::NeverStarted { code: found, .. }) => assert_eq!(found, code),
             other => panic!("{other:?}"),
         }
@@ -80,12 +82,12 @@ fn the_marker_is_gone_and_the_environment_is_the_parents() {
         let variables = |()| std::env::vars().collect::<Vec<_>>();
         Process::new(variables, ()).start().unwrap()
     });
-    let variables = p.join().unwrap();
+    let variables = p.result().unwrap();
     assert!(variables.contains(&("TEST_VARIABLE".into(), "seen".into())));
     assert!(
         variables
             .iter()
-            .all(|(name, _)| !name.starts_with("ALLCORES")),
+            .all(|(name, _)| !name.starts_with("ALLCORES") || std::env::var_os(name).is_some()),
         "{variables:?}"
     );
 }
@@ -109,13 +111,32 @@ fn a_stray_marker_changes_nothing_but_forbids_to_start() {
                 other => panic!("{marker:?}: {other:?}"),
             }
             // A program that finds such a marker in its environment runs as ever.
-            let listed = std::process::Command::new("/proc/self/exe")
+            let listed = Command::new("/proc/self/exe")
                 .args(["--list", "--format=terse"])
                 .output()
                 .unwrap();
             let listed = String::from_utf8(listed.stdout).unwrap();
             assert!(listed.contains("a_stray_marker"), "{marker:?}: {listed}");
         });
+    }
+}
+
+#[test]
+fn a_marker_that_names_a_foreign_socket_is_not_believed() {
+    let _turn = alone();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    // Inherited, and at its end: a child that took it for its own would see that and exit.
+    drop(theirs);
+    let number = ours.as_raw_fd();
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    for inode in [0, 1, rustix::fs::fstat(&ours).unwrap().st_ino + 1] {
+        let listed = Command::new("/proc/self/exe")
+            .args(["--list", "--format=terse"])
+            .env("ALLCORES_CHILD", format!("1:{number}:{inode}"))
+            .output()
+            .unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.contains("a_stray_marker"), "{listed}");
     }
 }
 

@@ -108,10 +108,17 @@ impl<T: Shareable> Lock<T> {
     /// If the arena has no room for the few bytes that tell of this thread, at its first lock.
     #[inline]
     pub fn acquire(&self) -> Result<LockGuard<'_, T>, OwnerDied<LockGuard<'_, T>>> {
-        let acquired = self.lock().acquire(self.handle.scope(), Deadline::NEVER);
-        if acquired == Acquired::Yes {
-            return Ok(LockGuard::new(self));
+        match self.lock().acquire(self.handle.scope(), Deadline::NEVER) {
+            Acquired::Yes => Ok(LockGuard::new(self)),
+            other => self.acquired_otherwise(other),
         }
+    }
+
+    #[cold]
+    fn acquired_otherwise(
+        &self,
+        acquired: Acquired,
+    ) -> Result<LockGuard<'_, T>, OwnerDied<LockGuard<'_, T>>> {
         self.acquired(acquired, Deadline::NEVER)
             .map(|held| held.expect("a wait without end does not time out"))
     }
@@ -136,13 +143,18 @@ impl<T: Shareable> Lock<T> {
         self.acquire_until(Deadline::after(timeout))
     }
 
+    #[inline]
     fn acquire_until(
         &self,
         deadline: Deadline,
     ) -> Result<Option<LockGuard<'_, T>>, OwnerDied<LockGuard<'_, T>>> {
-        self.acquired(self.lock().acquire(self.handle.scope(), deadline), deadline)
+        match self.lock().acquire(self.handle.scope(), deadline) {
+            Acquired::Yes => Ok(Some(LockGuard::new(self))),
+            other => self.acquired(other, deadline),
+        }
     }
 
+    #[cold]
     fn acquired(
         &self,
         mut acquired: Acquired,
@@ -301,6 +313,15 @@ impl<'a, T: Shareable> LockGuard<'a, T> {
         self.lock.lock().recover();
     }
 
+    /// A panic drops this: what the lock protects may be half-changed.
+    #[cold]
+    fn mark(&self) {
+        let lock = self.lock.lock();
+        if lock.is_mine(self.lock.handle.scope()) {
+            lock.mark();
+        }
+    }
+
     /// The lock that this holds.
     pub(super) fn lock(&self) -> &'a Lock<T> {
         self.lock
@@ -328,13 +349,12 @@ impl<T: Shareable> DerefMut for LockGuard<'_, T> {
 impl<T: Shareable> Drop for LockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let lock = self.lock.lock();
-        if std::thread::panicking() && !self.panicking && lock.is_mine(self.lock.handle.scope()) {
-            lock.mark();
+        if std::thread::panicking() && !self.panicking {
+            self.mark();
         }
         // Compare-and-exchange from me to free: in a forked child this guard is a copy, and not the lock's owner.
         // SAFETY: the cell is held by the handle that we borrow.
-        unsafe { sync::Lock::release_mine(lock, self.lock.handle.scope()) };
+        unsafe { sync::Lock::release_mine(self.lock.lock(), self.lock.handle.scope()) };
     }
 }
 

@@ -92,10 +92,17 @@ impl<T: Shareable> RLock<T> {
     /// If this thread holds it 2^32 - 1 times, or the arena has no room to tell of this thread at its first lock.
     #[inline]
     pub fn acquire(&self) -> Result<RLockGuard<'_, T>, OwnerDied<RLockGuard<'_, T>>> {
-        let acquired = self.lock().acquire(self.handle.scope(), Deadline::NEVER);
-        if acquired == Acquired::Yes {
-            return Ok(RLockGuard::new(self));
+        match self.lock().acquire(self.handle.scope(), Deadline::NEVER) {
+            Acquired::Yes => Ok(RLockGuard::new(self)),
+            other => self.acquired_otherwise(other),
         }
+    }
+
+    #[cold]
+    fn acquired_otherwise(
+        &self,
+        acquired: Acquired,
+    ) -> Result<RLockGuard<'_, T>, OwnerDied<RLockGuard<'_, T>>> {
         self.acquired(acquired, Deadline::NEVER)
             .map(|held| held.expect("a wait without end does not time out"))
     }
@@ -117,10 +124,15 @@ impl<T: Shareable> RLock<T> {
         self.acquire_until(Deadline::after(timeout))
     }
 
+    #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Held<'_, T> {
-        self.acquired(self.lock().acquire(self.handle.scope(), deadline), deadline)
+        match self.lock().acquire(self.handle.scope(), deadline) {
+            Acquired::Yes => Ok(Some(RLockGuard::new(self))),
+            other => self.acquired(other, deadline),
+        }
     }
 
+    #[cold]
     fn acquired(&self, mut acquired: Acquired, deadline: Deadline) -> Held<'_, T> {
         loop {
             return match acquired {
@@ -282,6 +294,15 @@ impl<'a, T: Shareable> RLockGuard<'a, T> {
         self.lock.lock().lock().recover();
     }
 
+    /// A panic drops this: what the lock protects may be half-changed.
+    #[cold]
+    fn mark(&self) {
+        let lock = self.lock.lock();
+        if lock.is_mine(self.lock.handle.scope()) {
+            lock.lock().mark();
+        }
+    }
+
     /// The lock that this holds.
     pub(super) fn lock(&self) -> &'a RLock<T> {
         self.lock
@@ -301,13 +322,12 @@ impl<T: Shareable> Deref for RLockGuard<'_, T> {
 impl<T: Shareable> Drop for RLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let lock = self.lock.lock();
-        if std::thread::panicking() && !self.panicking && lock.is_mine(self.lock.handle.scope()) {
-            lock.lock().mark();
+        if std::thread::panicking() && !self.panicking {
+            self.mark();
         }
         // In a forked child this guard is a copy, and the release finds another owner.
         // SAFETY: the cell is held by the handle that we borrow.
-        let _ = unsafe { sync::RLock::release(lock, self.lock.handle.scope()) };
+        let _ = unsafe { sync::RLock::release(self.lock.lock(), self.lock.handle.scope()) };
     }
 }
 

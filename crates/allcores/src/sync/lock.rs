@@ -86,6 +86,12 @@ impl Lock {
         if self.take_free(me) {
             return Acquired::Yes;
         }
+        self.acquire_waiting(scope, me, deadline)
+    }
+
+    /// A call of its own: `scope` would have to lie in memory on the fast path otherwise.
+    #[cold]
+    fn acquire_waiting(&self, scope: Scope, me: u32, deadline: Deadline) -> Acquired {
         self.acquire_slow(scope, me, deadline, &scope)
     }
 
@@ -228,13 +234,34 @@ impl Lock {
     /// As for [`Lock::release`].
     #[inline]
     pub unsafe fn release_mine(this: *const Lock, scope: Scope) -> bool {
-        let me = scope.known();
+        // SAFETY: the caller's word.
+        unsafe { Lock::release_as(this, scope, scope.known()) }
+    }
+
+    /// [`Lock::release_mine`] for one who knows what the scope calls it.
+    ///
+    /// # Safety
+    /// As for [`Lock::release`].
+    #[inline]
+    pub(super) unsafe fn release_as(this: *const Lock, scope: Scope, me: u32) -> bool {
         // SAFETY: live at entry, as the caller promises.
         let word = unsafe { &(*this).word };
         if word.compare_exchange(me, 0, Release, Relaxed).is_ok() {
             return me != 0;
         }
-        // SAFETY: as above; the exchange failed, so the word has not been freed by us.
+        // SAFETY: the exchange failed, so the word has not been freed by us.
+        unsafe { Lock::release_if_owner(this, scope, me) }
+    }
+
+    /// Somebody waits, or the lock is marked, or is not mine.
+    ///
+    /// # Safety
+    /// As for [`Lock::release`].
+    #[cold]
+    unsafe fn release_if_owner(this: *const Lock, scope: Scope, me: u32) -> bool {
+        // SAFETY: live at entry, as the caller promises.
+        let word = unsafe { &(*this).word };
+        // SAFETY: as above; if it is ours, it has not been freed.
         owner(word.load(Relaxed)) == me && unsafe { Lock::release(this, scope) }.is_ok()
     }
 

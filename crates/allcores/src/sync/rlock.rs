@@ -92,20 +92,22 @@ impl RLock {
         let owner = (me >> 32) as u32;
         let taken = match self.lock.take_free(owner) {
             true => Acquired::Yes,
-            false => {
-                let heirs = ThreadHeirs {
-                    lock: self,
-                    scope,
-                    me,
-                };
-                self.lock.acquire_slow(scope, owner, deadline, &heirs)
-            }
+            false => self.acquire_waiting(scope, me, deadline),
         };
         if taken.is_held() {
             self.holder.store(me, Relaxed);
             self.depth.store(1, Relaxed);
         }
         taken
+    }
+
+    /// A call of its own: the heirs would have to lie in memory on the fast path otherwise.
+    #[cold]
+    fn acquire_waiting(&self, scope: Scope, me: u64, deadline: Deadline) -> Acquired {
+        let lock = self;
+        let heirs = ThreadHeirs { lock, scope, me };
+        self.lock
+            .acquire_slow(scope, (me >> 32) as u32, deadline, &heirs)
     }
 
     /// Takes back one acquisition; the last one frees the lock.
@@ -116,15 +118,18 @@ impl RLock {
     pub unsafe fn release(this: *const RLock, scope: Scope) -> Result<(), NotOwner> {
         // SAFETY: live at entry, as the caller promises, and ours until the word is freed.
         let lock = unsafe { &*this };
-        if !lock.is_mine(scope) {
+        let holder = lock.holder.load(Relaxed);
+        if holder == 0 || holder != scope.known_and_thread() {
             return Err(NotOwner);
         }
-        let depth = lock.depth.load(Relaxed) - 1;
-        lock.depth.store(depth, Relaxed);
-        if depth == 0 {
+        let depth = lock.depth.load(Relaxed);
+        if depth > 1 {
+            lock.depth.store(depth - 1, Relaxed);
+        } else {
+            // The depth stays: it counts only while a holder is named.
             lock.holder.store(0, Relaxed);
             // SAFETY: still ours, hence live.
-            unsafe { Lock::release_mine(&raw const (*this).lock, scope) };
+            unsafe { Lock::release_as(&raw const (*this).lock, scope, (holder >> 32) as u32) };
         }
         Ok(())
     }

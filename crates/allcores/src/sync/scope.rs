@@ -49,13 +49,16 @@ impl Scope {
     /// This thread among all threads of all processes in this scope.
     #[inline]
     pub(crate) fn me_and_thread(self) -> u64 {
-        u64::from(self.me()) << 32 | u64::from(identity::thread_number())
+        match identity::cached_with_thread(self.index()) {
+            0 => u64::from(self.introduce()) << 32 | u64::from(identity::thread_number()),
+            me => me,
+        }
     }
 
     /// [`Scope::me_and_thread`] without registering.
     #[inline]
     pub(crate) fn known_and_thread(self) -> u64 {
-        u64::from(self.known()) << 32 | u64::from(identity::cached(0))
+        identity::cached_with_thread(self.index())
     }
 
     #[cold]

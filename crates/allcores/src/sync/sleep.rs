@@ -11,7 +11,10 @@ use crate::sys::futex::{self, Slept, SleptAny, WaitWord};
 use crate::sys::identity::EndingsHeard;
 
 /// How long a sleeper listens to its word alone.
-const UNARMED: Duration = Duration::from_millis(2);
+///
+/// Longer than the scheduler's tick (4 ms where HZ is 250): a timer that is due before it has to be set in hardware at each
+/// sleep and again at each wake-up, which in a virtual machine costs more than all the rest of a hand-off.
+const UNARMED: Duration = Duration::from_millis(5);
 /// How often it looks round where it cannot listen.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -61,10 +64,11 @@ impl Sleeper {
         if deaf() {
             return futex::wait(word, expected, shared, self.deadline);
         }
+        let first = self.armed_from.is_none();
         let armed_from = *self
             .armed_from
             .get_or_insert_with(|| Deadline::after(UNARMED));
-        if !armed_from.has_passed() {
+        if first || !armed_from.has_passed() {
             return match futex::wait(word, expected, shared, armed_from.min(self.deadline)) {
                 Slept::TimedOut if !self.deadline.has_passed() => Slept::Woken,
                 slept => slept,

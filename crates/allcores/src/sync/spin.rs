@@ -22,15 +22,17 @@ mod budget {
         static BUDGET: Cell<u32> = const { Cell::new(MOST) };
     }
 
-    /// With one usable CPU whoever holds the lock cannot run while we look.
+    /// With one CPU whoever holds the lock cannot run while we look.
+    ///
+    /// Not what this thread may run on, which says nothing of the holder: in a program that pins each thread to a CPU of
+    /// its own, looking helps. And not std's available_parallelism, which allocates: we may be in a signal handler.
     fn alone() -> bool {
         static CPUS: AtomicU8 = AtomicU8::new(0);
         match CPUS.load(Relaxed) {
             0 => {
-                // No more than a system call: this may run in a signal handler.
-                let usable = crate::sys::usable_cpus();
-                CPUS.store(if usable == 1 { 1 } else { 2 }, Relaxed);
-                usable == 1
+                let one = crate::sys::cpus_online() == 1;
+                CPUS.store(if one { 1 } else { 2 }, Relaxed);
+                one
             }
             cpus => cpus == 1,
         }

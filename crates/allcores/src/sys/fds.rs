@@ -29,6 +29,22 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
+/// Opens /dev/null where a standard stream is closed, as std does before `main`: or the next file would take its number,
+/// and what is printed would land there.
+pub(crate) fn fill_standard_streams() {
+    for number in 0..=2 {
+        // SAFETY: asks whether the number is in use, and nothing else.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
+            continue;
+        }
+        let flags = rustix::fs::OFlags::RDWR;
+        if let Ok(null) = rustix::fs::open(c"/dev/null", flags, rustix::fs::Mode::empty()) {
+            // The lowest free number is the one that was found closed. It stays open.
+            let _ = std::os::fd::IntoRawFd::into_raw_fd(null);
+        }
+    }
+}
+
 /// A kernel pipe, (reader, writer) (pipe2(2)).
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)

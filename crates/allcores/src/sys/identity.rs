@@ -17,18 +17,30 @@ pub(crate) const SCOPES: usize = 16;
 pub(crate) const OWNER_BITS: u32 = (1 << 30) - 1;
 
 thread_local! {
-    static IDS: [Cell<u32>; SCOPES] = const { [const { Cell::new(0) }; SCOPES] };
+    /// `id << 32 | thread number`, or 0: whoever wants one half or both needs one load.
+    static IDS: [Cell<u64>; SCOPES] = const { [const { Cell::new(0) }; SCOPES] };
 }
 
 /// This thread's cached identity in `scope`; 0 if it has none yet.
 #[inline]
 pub(crate) fn cached(scope: usize) -> u32 {
+    (cached_with_thread(scope) >> 32) as u32
+}
+
+/// The same above this thread's number; 0 if it has no identity in `scope` yet.
+#[inline]
+pub(crate) fn cached_with_thread(scope: usize) -> u64 {
     IDS.with(|ids| ids[scope % SCOPES].get())
 }
 
-/// Remembers this thread's identity in `scope`.
+/// Remembers this thread's identity in `scope`; 0 forgets it.
 pub(crate) fn remember(scope: usize, id: u32) {
-    IDS.with(|ids| ids[scope % SCOPES].set(id));
+    let thread = match (scope, id) {
+        (0, number) => number,
+        (_, 0) => 0,
+        _ => thread_number(),
+    };
+    IDS.with(|ids| ids[scope % SCOPES].set(u64::from(id) << 32 | u64::from(thread)));
 }
 
 /// This thread's number, unique among all threads that ever ran in this process (it wraps after 2^30, past living ones).

@@ -44,8 +44,10 @@ pub(crate) mod signals;
 #[cfg(allcores_loom)]
 pub mod model;
 
-/// How many CPUs the calling thread may run on.
+/// How many CPUs the machine runs on, whoever may use them.
 #[cfg(not(allcores_loom))]
-pub(crate) fn usable_cpus() -> u32 {
-    rustix::thread::sched_getaffinity(None).map_or(1, |cpus| cpus.count())
+pub(crate) fn cpus_online() -> usize {
+    // SAFETY: a query of a number; async-signal-safe.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    online.max(1) as usize
 }

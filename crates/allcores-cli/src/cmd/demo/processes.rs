@@ -121,7 +121,7 @@ impl Worker {
     fn outcome(&self) -> Result<WordMap, DemoError> {
         // Ends with the worker at the latest, since nobody else has the other end.
         let bytes = self.result.recv_bytes();
-        match self.process.join() {
+        match self.process.result() {
             Ok(Ok(())) => {}
             Ok(Err(why)) => return Err(DemoError::Worker(why)),
             // It was reached by Ctrl-C before it could ignore it.

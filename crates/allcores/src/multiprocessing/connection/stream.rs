@@ -1,41 +1,77 @@
 //! Frames over a descriptor: the I/O around [`frame`](super::frame).
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::error::{RecvError, RecvIntoError, SendError};
 use super::frame::{Frame, Header, MOST_HEADER, Want};
 use super::{BufferTooShort, CodecError};
 use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
+use crate::sync::{Acquired, Lock, Scope};
+use crate::sys::clock::Deadline;
 use crate::sys::fds::{self, Channel};
 
 /// The most memory that is taken on the word of a header, before anything of the payload has come.
 const STEP: u64 = 1 << 20;
 
-/// One end of a channel. Each direction has a lock, so that the frames of two threads do not mix; the flag in it says
-/// that the direction is out of step for good.
+/// One end of a channel. Each direction has a lock, so that the frames of two threads do not mix.
 #[derive(Debug)]
 pub(crate) struct Stream {
     fd: OwnedFd,
     channel: Channel,
-    sending: Mutex<bool>,
-    receiving: Mutex<bool>,
+    sending: Direction,
+    receiving: Direction,
+}
+
+/// One of our own locks and not std's: in a forked process, one that another thread held at the fork is free.
+#[derive(Default)]
+struct Direction {
+    lock: Lock,
+    /// Out of step for good.
+    lost: AtomicBool,
+}
+
+impl fmt::Debug for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.lost.load(Relaxed) {
+            "lost"
+        } else {
+            "open"
+        })
+    }
 }
 
 /// A direction, for as long as one message takes.
-struct Turn<'a>(MutexGuard<'a, bool>);
+struct Turn<'a>(&'a Direction);
 
 impl<'a> Turn<'a> {
     /// `None` if the direction is out of step.
-    fn take(direction: &'a Mutex<bool>) -> Option<Turn<'a>> {
-        // A panic between two system calls would leave a frame half done, but there is nothing there that panics.
-        let turn = direction.lock().unwrap_or_else(PoisonError::into_inner);
-        (!*turn).then_some(Turn(turn))
+    fn take(direction: &'a Direction) -> Option<Turn<'a>> {
+        loop {
+            match direction.lock.acquire(Scope::PRIVATE, Deadline::NEVER) {
+                Acquired::Yes => break,
+                Acquired::OwnerDied(_) => {
+                    direction.lock.recover();
+                    break;
+                }
+                Acquired::TimedOut | Acquired::Interrupted => {}
+            }
+        }
+        let turn = Turn(direction);
+        (!direction.lost.load(Relaxed)).then_some(turn)
     }
 
     fn is_lost(&mut self) {
-        *self.0 = true;
+        self.0.lost.store(true, Relaxed);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the lock lives in the stream that is borrowed here.
+        unsafe { Lock::release_mine(&self.0.lock, Scope::PRIVATE) };
     }
 }
 
@@ -44,8 +80,8 @@ impl Stream {
         Stream {
             fd,
             channel,
-            sending: Mutex::new(false),
-            receiving: Mutex::new(false),
+            sending: Direction::default(),
+            receiving: Direction::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::multiprocessing::connection::{RecvError, SendError};
 use crate::multiprocessing::transfer::Incoming;
 use crate::registry;
 use crate::sys::fds::Channel;
-use crate::sys::{image, signals};
+use crate::sys::{fds, image, signals};
 
 /// Runs one kind of function: what a [`Boot`] points at.
 pub(crate) type Trampoline = fn(Call<'_>) -> bool;
@@ -92,6 +92,12 @@ where
     }
 }
 
+/// What std's start-up does before `main`, as far as a program can tell.
+pub(crate) fn set_up() {
+    fds::fill_standard_streams();
+    signals::ignore_sigpipe();
+}
+
 /// Lives the child's life, with the process's first thread.
 pub(crate) fn live(control: OwnedFd) -> ! {
     let code = match catch_unwind(AssertUnwindSafe(|| begin(control))) {
@@ -102,7 +108,6 @@ pub(crate) fn live(control: OwnedFd) -> ! {
 }
 
 fn begin(control: OwnedFd) -> bool {
-    signals::ignore_sigpipe();
     let orders = Stream::new(control, Channel::Socket);
     let message = orders.receive(None);
     // Leaked: it is needed to the end of the process.

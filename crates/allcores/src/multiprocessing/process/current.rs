@@ -47,7 +47,7 @@ pub struct CurrentProcess {
 /// use allcores::multiprocessing::{Process, current_process};
 /// assert_eq!(current_process().name(), "MainProcess");
 /// let p = Process::new(|()| current_process().name().to_owned(), ()).name("worker").start()?;
-/// assert_eq!(p.join()?, "worker");
+/// assert_eq!(p.result()?, "worker");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn current_process() -> CurrentProcess {
@@ -89,7 +89,7 @@ pub struct ParentProcess {
 /// use allcores::multiprocessing::{Process, parent_process};
 /// assert!(parent_process().is_none());
 /// let p = Process::new(|()| parent_process().map(|parent| parent.pid()), ()).start()?;
-/// assert_eq!(p.join()?, Some(std::process::id()));
+/// assert_eq!(p.result()?, Some(std::process::id()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn parent_process() -> Option<&'static ParentProcess> {

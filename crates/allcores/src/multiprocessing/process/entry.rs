@@ -25,9 +25,10 @@ pub(crate) fn is_still_a_child() -> bool {
     std::env::var_os(wire::MARKER).is_some()
 }
 
+/// Early among the constructors, whatever the order of linking: after std's own (99), which notes the arguments.
 #[cfg(feature = "pre-main")]
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[unsafe(link_section = ".init_array.00101")]
 static PRE_MAIN: image::Constructor = before_main;
 
 #[cfg(feature = "pre-main")]
@@ -49,6 +50,7 @@ extern "C" fn before_main(
     }
     PASSED.store(true, Relaxed);
     let Some(control) = marked() else { return };
+    child::set_up();
     // What was to be initialised before main is, when the function runs.
     for constructor in image::constructors_after(before_main) {
         constructor(argc, argv, environment);
@@ -67,6 +69,7 @@ extern "C" fn before_main(
 pub fn init() {
     PASSED.store(true, Relaxed);
     if let Some(control) = marked() {
+        child::set_up();
         child::live(control);
     }
 }

@@ -31,7 +31,7 @@ use crate::sys::pidfd;
 /// let (there, here) = Pipe()?;
 /// let p = Process::new(greet, ("World".to_owned(), there)).start()?;
 /// assert_eq!(here.recv()?, "Hello, World!");
-/// assert_eq!(p.join()?, 5);
+/// assert_eq!(p.result()?, 5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -156,63 +156,40 @@ impl<R> Process<R> {
     }
 }
 
-impl<R: DeserializeOwned> Process<R> {
-    /// Waits until it has ended, and takes its result.
+impl<R> Process<R> {
+    /// Waits until it has ended. May be called any number of times, by several threads too.
     ///
     /// # Errors
-    /// See [`ProcessError`]: a panic, a signal, an exit on the way. An error can be had again by another join, a result
-    /// is taken once ([`ProcessError::ResultTaken`]).
-    pub fn join(&self) -> Result<R, ProcessError> {
-        match self.join_until(Deadline::NEVER) {
-            Ok(Some(result)) => Ok(result),
-            Err(error) => Err(error),
-            Ok(None) => Err(self.io_error(io::ErrorKind::TimedOut.into())),
-        }
+    /// See [`ProcessError`]: it panicked, was ended by a signal, exited on the way, or never started; each time it is asked.
+    pub fn join(&self) -> Result<(), ProcessError> {
+        self.join_until(Deadline::NEVER).map(|_| ())
     }
 
-    /// As [`join`](Process::join), for `timeout` at most; `None` if it runs still.
+    /// As [`join`](Process::join), for `timeout` at most; whether it has ended. Zero does not wait.
     ///
     /// # Errors
-    /// As [`join`](Process::join).
-    pub fn join_timeout(&self, timeout: Duration) -> Result<Option<R>, ProcessError> {
+    /// As [`join`](Process::join), if it has ended.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, ProcessError> {
         self.join_until(Deadline::after(timeout))
     }
 
-    fn join_until(&self, deadline: Deadline) -> Result<Option<R>, ProcessError> {
+    fn join_until(&self, deadline: Deadline) -> Result<bool, ProcessError> {
         let name = || self.child.name.clone();
         if !self.child.is_ours() {
             return Err(ProcessError::NotOurChild { name: name() });
         }
-        if self
+        let ended = self
             .child
             .wait(deadline)
-            .map_err(|reason| self.io_error(reason))?
-            .is_none()
-        {
-            return Ok(None);
-        }
-        let left = self.child.legacy(|legacy| {
-            (
-                legacy.exit,
-                legacy.started,
-                legacy.report.clone(),
-                legacy.result.take(),
-            )
-        });
-        let Some((exit, started, report, result)) = left else {
-            return Ok(None);
+            .map_err(|reason| self.io_error(reason))?;
+        let left = self
+            .child
+            .legacy(|legacy| (legacy.exit, legacy.started, legacy.report.clone()));
+        let (Some(_), Some((exit, started, report))) = (ended, left) else {
+            return Ok(false);
         };
-        let error = match (report, exit) {
-            (Some(Report::Returned), _) => match result {
-                Some((body, handles)) => match stream::decode(&body, handles) {
-                    Ok(result) => return Ok(Some(result)),
-                    Err(reason) => ProcessError::ResultNotReceived {
-                        name: name(),
-                        reason,
-                    },
-                },
-                None => ProcessError::ResultTaken { name: name() },
-            },
+        Err(match (report, exit) {
+            (Some(Report::Returned), _) => return Ok(true),
             (Some(Report::Panicked { message, location }), _) => ProcessError::Panicked {
                 name: name(),
                 message,
@@ -233,13 +210,51 @@ impl<R: DeserializeOwned> Process<R> {
             (_, Exit::Code(code)) if started => ProcessError::Exited { name: name(), code },
             (_, Exit::Code(code)) => ProcessError::NeverStarted { name: name(), code },
             (_, Exit::Unknown) => ProcessError::StatusLost { name: name() },
-        };
-        Err(error)
+        })
     }
 
     fn io_error(&self, reason: io::Error) -> ProcessError {
         let name = self.child.name.clone();
         ProcessError::Io { name, reason }
+    }
+}
+
+impl<R: DeserializeOwned> Process<R> {
+    /// Waits until it has ended, and takes what its function returned.
+    ///
+    /// # Errors
+    /// As [`join`](Process::join); and [`ProcessError::ResultTaken`] the second time, since a result is taken once.
+    pub fn result(&self) -> Result<R, ProcessError> {
+        match self.result_until(Deadline::NEVER) {
+            Ok(Some(result)) => Ok(result),
+            Err(error) => Err(error),
+            Ok(None) => Err(self.io_error(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// As [`result`](Process::result), for `timeout` at most; `None` if it runs still.
+    ///
+    /// # Errors
+    /// As [`result`](Process::result).
+    pub fn result_timeout(&self, timeout: Duration) -> Result<Option<R>, ProcessError> {
+        self.result_until(Deadline::after(timeout))
+    }
+
+    fn result_until(&self, deadline: Deadline) -> Result<Option<R>, ProcessError> {
+        if !self.join_until(deadline)? {
+            return Ok(None);
+        }
+        let name = || self.child.name.clone();
+        match self.child.legacy(|legacy| legacy.result.take()).flatten() {
+            Some((body, handles)) => match stream::decode(&body, handles) {
+                Ok(result) => Ok(Some(result)),
+                Err(reason) => Err(ProcessError::ResultNotReceived {
+                    name: name(),
+                    reason,
+                }),
+            },
+            None => Err(ProcessError::ResultTaken { name: name() }),
+        }
     }
 }
 

@@ -212,6 +212,7 @@ pub(crate) fn drain(control: BorrowedFd<'_>) -> (Vec<Vec<u8>>, Incoming) {
 fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     let mut frame = Frame::new(None);
+    let mut payload = &[][..];
     loop {
         match frame.wants() {
             Want::Header(most) => match bytes.split_at_checked(most) {
@@ -219,14 +220,53 @@ fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
                 _ => return payloads,
             },
             Want::Payload(most) => match bytes.split_at_checked(most as usize) {
-                Some((payload, rest)) => {
+                Some((whole, rest)) => {
                     frame.payload(most);
-                    payloads.push(payload.to_vec());
-                    bytes = rest;
+                    (payload, bytes) = (whole, rest);
                 }
                 None => return payloads,
             },
-            Want::Nothing => frame = Frame::new(None),
+            Want::Nothing => {
+                payloads.push(std::mem::take(&mut payload).to_vec());
+                frame = Frame::new(None);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_says_what_it_was_told() {
+        assert_eq!(parse_marker(&marker(7, 123)), Some((7, 123)));
+        for bad in [
+            "",
+            "1",
+            "1:7",
+            "1:7:123:4",
+            "0:7:123",
+            "1:x:123",
+            "1:7:-1",
+            "1: 7:123",
+        ] {
+            assert_eq!(parse_marker(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_was_cut_off_is_left_out() {
+        let whole: Vec<u8> = [&b"\0\0\0\x05first"[..], b"\0\0\0\0", b"\0\0\0\x04last"].concat();
+        assert_eq!(frames(&whole), [&b"first"[..], b"", b"last"]);
+        for cut in 0..whole.len() {
+            let expected = match cut {
+                ..9 => 0,
+                9..13 => 1,
+                _ => 2,
+            };
+            assert_eq!(frames(&whole[..cut]).len(), expected, "cut at {cut}");
+        }
+        assert!(frames(b"\xff\xff\xff\xfe").is_empty());
     }
 }

@@ -1,0 +1,7 @@
+//! Connections, through the public API and against raw bytes on the wire.
+
+mod frame;
+mod handles;
+mod messages;
+mod util;
+mod wire;

@@ -1,0 +1,166 @@
+//! Nobody stays a zombie, and no status is invented; what fork(2) changes.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use allcores::multiprocessing::process::{Exit, ProcessError};
+use allcores::multiprocessing::{Connection, Pipe, Process, active_children, wait};
+
+use crate::util::{add, exit_with, forked, standing_by};
+
+/// Whether the process table still has an entry of this number whose parent we are.
+fn is_in_the_table(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or("");
+    fields.split_whitespace().nth(1) == Some(&std::process::id().to_string())
+}
+
+#[test]
+fn a_dropped_process_goes_on_and_leaves_no_zombie() {
+    let (p, here) = standing_by();
+    let (pid, sentinel) = (p.pid(), p.as_fd().try_clone_to_owned().unwrap());
+    drop(p);
+    assert!(active_children().iter().any(|child| child.pid() == pid));
+    assert!(is_in_the_table(pid));
+    here.send(&1).unwrap();
+    assert_eq!(wait(&[&sentinel], None).unwrap(), [0]);
+    while is_in_the_table(pid) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_active_child_can_be_ended_without_its_handle() {
+    let (p, _here) = standing_by();
+    let pid = p.pid();
+    drop(p);
+    let child = active_children()
+        .into_iter()
+        .find(|child| child.pid() == pid)
+        .unwrap();
+    assert!(child.is_alive() && !child.join_timeout(Duration::from_millis(1)).unwrap());
+    child.kill().unwrap();
+    child.join().unwrap();
+    assert_eq!(child.exitcode(), Some(-libc::SIGKILL));
+    assert!(!is_in_the_table(pid));
+}
+
+/// Collects a child behind the library's back.
+fn steal_status(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32);
+    let options = rustix::process::WaitOptions::empty();
+    rustix::process::waitpid(pid, options).unwrap();
+}
+
+#[test]
+fn a_status_that_somebody_else_took_is_unknown_and_not_invented() {
+    let p = Process::new(exit_with, 3).start().unwrap();
+    steal_status(p.pid());
+    assert!(matches!(p.result(), Err(ProcessError::StatusLost { .. })));
+    assert_eq!((p.exit(), p.exitcode()), (Some(Exit::Unknown), None));
+    assert!(!p.is_alive());
+    p.kill().unwrap();
+
+    // The result is known all the same.
+    let p = Process::new(add, (2, 2)).start().unwrap();
+    steal_status(p.pid());
+    assert_eq!(p.result().unwrap(), 4);
+}
+
+#[test]
+fn it_works_where_sigchld_is_ignored() {
+    let p = Process::new(
+        |()| {
+            // SAFETY: SIG_IGN is no code of ours.
+            unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+            let p = Process::new(add, (1, 2)).start().unwrap();
+            let sum = p.result().unwrap();
+            let exit = Process::new(exit_with, 3).start().unwrap();
+            let lost = matches!(exit.result(), Err(ProcessError::StatusLost { .. }));
+            (sum, p.exitcode(), lost)
+        },
+        (),
+    );
+    assert_eq!(p.start().unwrap().result().unwrap(), (3, None, true));
+}
+
+#[test]
+fn a_forked_process_has_no_children_and_can_have_its_own() {
+    fn forks(_: ()) -> (i32, bool) {
+        let (p, here) = standing_by();
+        let dropped = standing_by();
+        drop(dropped.0);
+        // SAFETY: the child uses this thread only, ends by _exit, and glibc keeps its allocator usable after a fork.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let checks = [
+                active_children().is_empty(),
+                matches!(p.result(), Err(ProcessError::NotOurChild { .. })),
+                p.is_alive(),
+                Process::new(add, (1, 2)).start().unwrap().result().unwrap() == 3,
+                standing_by().0.kill().is_ok(),
+            ];
+            drop(p);
+            // SAFETY: leaves without running the parent's exit handlers.
+            unsafe { libc::_exit(i32::from(checks != [true; 5])) };
+        }
+        let mut status = 0;
+        // SAFETY: our own child, forked above.
+        unsafe { libc::waitpid(pid, &mut status, 0) };
+        here.send(&4).unwrap();
+        (status, p.result().unwrap() == Some(4))
+    }
+    let p = Process::new(forks, ()).start().unwrap();
+    assert_eq!(p.result().unwrap(), (0, true));
+}
+
+#[test]
+fn a_forked_process_that_lives_on_keeps_nobody_waiting() {
+    // It holds a copy of everything that its parent had, the control socket too.
+    fn forks(end: Connection<u8, u8>) -> u8 {
+        forked(|| {
+            let _ = end.recv();
+            end.send(&6).unwrap();
+        });
+        5
+    }
+    let (there, here) = Pipe::<u8, u8>().unwrap();
+    let p = Process::new(forks, there).start().unwrap();
+    assert_eq!(p.result().unwrap(), 5);
+    here.send(&0).unwrap();
+    assert_eq!(here.recv().unwrap(), 6);
+}
+
+#[test]
+fn a_forked_process_may_use_a_connection_that_another_thread_was_waiting_at() {
+    fn forks(_: ()) -> (u8, i32) {
+        let (a, b) = Pipe::<u8, u8>().unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| a.recv().unwrap());
+            // Until the other thread sleeps in its read: all threads but this one do.
+            let state = |thread: &std::fs::DirEntry| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit(')').next().unwrap_or("").trim().chars().next()
+            };
+            let running = || {
+                let threads = std::fs::read_dir("/proc/self/task").unwrap();
+                threads
+                    .filter(|thread| state(thread.as_ref().unwrap()) == Some('R'))
+                    .count()
+            };
+            while running() > 1 {
+                std::thread::yield_now();
+            }
+            let pid = forked(|| assert_eq!(a.recv().unwrap(), 1));
+            // One of the two gets it, and leaves the other to wait on.
+            let mut status = -1;
+            b.send(&1).unwrap();
+            b.send(&1).unwrap();
+            // SAFETY: our own child, forked above.
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            (waiter.join().unwrap(), status)
+        })
+    }
+    let p = Process::new(forks, ()).start().unwrap();
+    assert_eq!(p.result().unwrap(), (1, 0));
+}
