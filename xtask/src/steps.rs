@@ -271,7 +271,7 @@ pub(crate) fn loom(preemptions: u32, filter: Option<&str>) -> Plan {
         .iter()
         .any(|name| name == "loom")
     {
-        return Plan::Fail("crates/allcores/tests/loom.rs is missing".to_owned());
+        return Plan::Fail("crates/allcores/tests/loom/main.rs is missing".to_owned());
     }
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let flags = format!("{flags} --cfg allcores_loom");

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Condvar};
 
-use allcores::multiprocessing::{Condition, Event, Lock, RLock, Semaphore};
+use allcores::multiprocessing::{Condition, Event, Lock, OwnedSemaphore, RLock, Semaphore};
 use common::machine::{Pinned, Pins};
 use common::pair::{
     self, Signal,
@@ -97,6 +97,19 @@ fn uncontended_semaphore(bench: &mut Bench) {
         repeated("multiprocessing::Semaphore", FAST, || {
             black_box(&ours).acquire();
             black_box(&ours).release().unwrap();
+        }),
+        vec![repeated("process-shared sem_t of libc", FAST, || {
+            black_box(&libc).wait();
+            black_box(&libc).post();
+        })],
+    );
+    let owned = OwnedSemaphore::new(1).unwrap();
+    bench.compare(
+        "shared OwnedSemaphore acquire+release",
+        Bound::Ratio(2.5),
+        repeated("multiprocessing::OwnedSemaphore", FAST, || {
+            black_box(&owned).acquire();
+            black_box(&owned).release().unwrap();
         }),
         vec![repeated("process-shared sem_t of libc", FAST, || {
             black_box(&libc).wait();

@@ -1,4 +1,4 @@
-//! The core of Condition, Barrier and OwnedSemaphore with real threads in private memory. Deaths and races are in `loom.rs`.
+//! The core of Condition, Barrier and OwnedSemaphore with real threads in private memory. Deaths and races are in `loom/`.
 #![cfg(not(allcores_loom))]
 
 use allcores::sync::barrier::{Arrived, BarrierWaited};

@@ -118,12 +118,14 @@ impl Semaphore {
     }
 
     /// Waits for a permit that is returned when the value is dropped. A process that is killed returns nothing.
+    #[inline]
     pub fn permit(&self) -> Permit<'_> {
         self.acquire();
         Permit { semaphore: self }
     }
 
     /// Takes a permit if there is one, to be returned when the value is dropped.
+    #[inline]
     pub fn try_permit(&self) -> Option<Permit<'_>> {
         self.try_acquire().then(|| Permit { semaphore: self })
     }
@@ -175,6 +177,7 @@ pub struct Permit<'a> {
 }
 
 impl Drop for Permit<'_> {
+    #[inline]
     fn drop(&mut self) {
         // More permits than there may be means that somebody returned ours: nothing is left to do.
         let _ = self.semaphore.release();

@@ -56,6 +56,19 @@ pub(super) fn threads<'a>(
     std::iter::once(&participant.first).chain(more)
 }
 
+/// The cells of a participant's further thread words.
+pub(crate) fn thread_lines<'a>(
+    arena: &'a Arena,
+    participant: &'a Participant,
+) -> impl Iterator<Item = u32> + 'a {
+    let links = threads(arena, participant)
+        .skip(1)
+        .map(|word| word.next.load(Acquire));
+    std::iter::once(participant.threads.load(Acquire))
+        .chain(links)
+        .filter(|line| *line != 0)
+}
+
 pub(super) fn thread_word(arena: &Arena, line: u32) -> Option<&'static ThreadWord> {
     let body = (line != 0).then(|| arena.body(Cell(line))).flatten()?;
     // SAFETY: thread words are allocated with that size, aligned to a line; any bytes are a valid one.

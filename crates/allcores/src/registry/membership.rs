@@ -46,6 +46,23 @@ pub(super) fn incarnation(arena: &Arena) -> Option<u32> {
     current.then_some(joined as u32)
 }
 
+/// This process's incarnation in the scope's arena; 0 if it has not joined.
+#[cold]
+pub(crate) fn known(scope: Scope) -> u32 {
+    incarnation(arena::at(scope)).unwrap_or(0)
+}
+
+/// Makes this process a participant, if it is none yet and has room. May run in a signal handler: if the very thread that
+/// was interrupted is joining, or opens or drops a handle, nothing is done.
+#[cold]
+pub(crate) fn join_if_idle(scope: Scope) {
+    let arena = arena::at(scope);
+    if incarnation(arena).is_none() && !arena.membership.is_mine() && !arena.open.is_mine() {
+        // Without room, its death is not heard: those who wait for it look round by themselves if it ever had a place.
+        let _ = enter(arena);
+    }
+}
+
 /// Makes this process a participant, if it is none yet; its slot.
 pub(crate) fn join(arena: &'static Arena) -> Result<usize, ShmError> {
     if let Some(slot) = slot(arena) {
@@ -218,7 +235,9 @@ fn join_as_thread(
     let word = match left {
         Some(word) => word,
         None => {
-            let cell = arena.guard().allocate_child(0, size_of::<ThreadWord>())?;
+            // Linked under the guard: a word that is in no list when the guard's holder has died belongs to nobody.
+            let guarded = arena.guard();
+            let cell = guarded.allocate_child(0, size_of::<ThreadWord>())?;
             let word = thread_word(arena, cell.0).expect("a new cell lies inside its arena");
             word.held.init();
             word.next.store(participant.threads.load(Relaxed), Relaxed);
@@ -319,6 +338,9 @@ fn leave(arena: &'static Arena, word: &'static ThreadWord) {
         participant.life.unlock();
         membership.row_holder = 0;
     }
+    // Before the word is free: whoever takes it next holds it for a moment before its own number is written, and must not
+    // seem to be us meanwhile.
+    word.number.store(0, Relaxed);
     word.held.unlock();
     participant.changes.fetch_add(1, AcqRel);
     drop(membership);

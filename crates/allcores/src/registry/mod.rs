@@ -5,9 +5,9 @@ mod membership;
 mod warden;
 mod watch;
 
-pub(crate) use judge::{is_dead, owner_at_slot, pid_of, thread_has_ended};
+pub(crate) use judge::{is_dead, owner_at_slot, pid_of, thread_has_ended, thread_lines};
 pub(crate) use membership::{
-    Membership, introduce_thread, join, reap, reap_all, slot, this_thread_ends,
+    Membership, introduce_thread, join, join_if_idle, known, reap, reap_all, slot, this_thread_ends,
 };
 pub(crate) use watch::{Watch, watch};
 

@@ -9,7 +9,7 @@ use crate::shm::arena;
 use crate::shm::layout::LOW_SLOTS;
 use crate::sync::Scope;
 use crate::sys::futex::WaitWord;
-use crate::sys::robust::{Sign, sign};
+use crate::sys::robust::{Sign, rings, sign};
 
 /// How soon to look again at one who is dying: its row rang, and a sibling thread has yet to reach its end.
 const SOON: Duration = Duration::from_millis(1);
@@ -36,7 +36,12 @@ pub(crate) fn watch(scope: Scope, words: &mut [WaitWord]) -> Watch {
     };
     membership::take_free_row_if_idle(arena);
     let high = header.high.load(Acquire) as usize;
-    let silent = (LOW_SLOTS..high).any(|slot| arena.participant(slot).life.sign() == Sign::Held);
+    // The life word alone would not tell: nobody holds it while a row waits for its next holder.
+    let silent = (LOW_SLOTS..high).any(|slot| {
+        let participant = arena.participant(slot);
+        let incarnation = participant.incarnation.load(Acquire);
+        incarnation != 0 && !is_over(arena, participant, incarnation)
+    });
     let Some(me) = membership::slot(arena).filter(|me| *me < LOW_SLOTS && !silent) else {
         // Nobody rings for me, or there are some who do not ring.
         watch.look_again = Some(POLL);
@@ -46,12 +51,12 @@ pub(crate) fn watch(scope: Scope, words: &mut [WaitWord]) -> Watch {
         let bell = arena.bell(slot, me);
         let word = bell.word().load(Acquire);
         match sign(word) {
-            Sign::Held => {
+            Sign::Held if rings(word) => {
                 words[watch.words] = WaitWord::new(bell.word(), word, true);
                 watch.words += 1;
             }
-            // Dead, or dying, or handing its row over.
-            Sign::Rung | Sign::Free => {
+            // Dead, or dying, or handing its row over, or taking it over and killed before the bell was told to ring.
+            Sign::Rung | Sign::Free | Sign::Held => {
                 let participant = arena.participant(slot);
                 let incarnation = participant.incarnation.load(Acquire);
                 if incarnation != 0 && !is_over(arena, participant, incarnation) {

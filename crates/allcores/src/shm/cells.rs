@@ -6,6 +6,7 @@
 //! | killed | what the next one finds |
 //! |---|---|
 //! | between two words of an allocation | a cell still FREE: back on its list |
+//! | between making a part and linking it | a part that nobody knows of: freed |
 //! | after LIVE is written | a cell held by a dead participant: freed when its slot is settled |
 //! | between dropping the last holder and freeing | a LIVE cell without holder or pin: freed |
 //! | while growing | memory beyond `unused` that nobody owns yet |
@@ -21,10 +22,10 @@ use crate::sync::Scope;
 use crate::sys::memory;
 use std::os::fd::AsFd;
 
-const FREE: u32 = 0;
-const LIVE: u32 = 1;
+pub(super) const FREE: u32 = 0;
+pub(super) const LIVE: u32 = 1;
 /// Belongs to another cell, and goes with it.
-const CHILD: u32 = 2;
+pub(super) const CHILD: u32 = 2;
 
 /// The least by which an arena grows.
 const GROWTH: u64 = 256 << 10;
@@ -135,7 +136,7 @@ const fn lines_of(class: usize) -> u32 {
 }
 
 impl Guarded<'_> {
-    fn header(&self, cell: Cell) -> &'static CellHeader {
+    pub(super) fn header(&self, cell: Cell) -> &'static CellHeader {
         self.arena
             .cell(cell)
             .expect("cells on the arena's own lists lie inside it")
@@ -288,7 +289,7 @@ impl Guarded<'_> {
         self.free_if_unused(cell);
     }
 
-    fn clear(&self, header: &CellHeader, slot: usize) {
+    pub(super) fn clear(&self, header: &CellHeader, slot: usize) {
         let mask = !(1 << (slot % 64));
         if slot < 128 {
             header.holders[slot / 64].fetch_and(mask, Relaxed);
@@ -312,14 +313,14 @@ impl Guarded<'_> {
         }
     }
 
-    fn free(&self, cell: Cell) {
+    pub(super) fn free(&self, cell: Cell) {
         let header = self.header(cell);
         header.generation.fetch_add(1, Relaxed);
         header.state.store(FREE, Release);
         self.push(cell, header);
     }
 
-    fn push(&self, cell: Cell, header: &CellHeader) {
+    pub(super) fn push(&self, cell: Cell, header: &CellHeader) {
         let list = &self.arena.header().guard.free[class_of_lines(header.lines.load(Relaxed))];
         header.link.store(list.load(Relaxed), Relaxed);
         list.store(cell.0, Relaxed);
@@ -352,88 +353,6 @@ impl Guarded<'_> {
                 }
             });
         }
-    }
-
-    /// All cells, free ones too, in the order in which they lie.
-    fn walk(&self, mut visit: impl FnMut(Cell, &'static CellHeader)) {
-        let end = self.arena.header().unused.load(Acquire);
-        let mut line = (super::layout::CELLS_START / LINE) as u64;
-        while line < end {
-            let cell = Cell(line as u32);
-            let Some(header) = self.arena.cell(cell) else {
-                return;
-            };
-            let lines = header.lines.load(Relaxed);
-            if lines == 0 {
-                return;
-            }
-            visit(cell, header);
-            line += u64::from(lines);
-        }
-    }
-
-    /// A participant is gone for good: what it held is let go.
-    pub(crate) fn settle(&self, slot: usize) {
-        self.walk(|cell, header| {
-            if header.state.load(Relaxed) != LIVE {
-                return;
-            }
-            if header.kind.load(Relaxed) == Kind::OwnedSemaphore as u32
-                && let Some(body) = self.arena.body(cell)
-            {
-                crate::multiprocessing::reclaim(
-                    self.arena.scope(),
-                    body,
-                    header.bytes.load(Relaxed),
-                    slot,
-                );
-            }
-            self.clear(header, slot);
-            self.free_if_unused(cell);
-        });
-    }
-
-    /// Somebody was killed with the guard taken: lists are made anew, and what belongs to nobody is freed.
-    fn rebuild(&self) {
-        for list in &self.arena.header().guard.free {
-            list.store(0, Relaxed);
-        }
-        self.walk(|cell, header| {
-            if header.state.load(Relaxed) == FREE {
-                self.push(cell, header);
-            }
-        });
-        // Children whose parent is gone, or was never told of them.
-        self.walk(|cell, header| match header.state.load(Relaxed) {
-            LIVE => self.free_if_unused(cell),
-            CHILD => {
-                let parent = header.link.load(Relaxed);
-                let orphan = parent != 0
-                    && self
-                        .arena
-                        .cell(Cell(parent))
-                        .is_none_or(|parent| parent.state.load(Relaxed) != LIVE);
-                if orphan {
-                    self.free(cell);
-                }
-            }
-            _ => {}
-        });
-    }
-
-    /// How many cells live, and how many bytes they and their parts take.
-    pub(crate) fn usage(&self) -> (usize, u64) {
-        let (mut cells, mut bytes) = (0, 0);
-        self.walk(|_, header| {
-            let state = header.state.load(Relaxed);
-            cells += usize::from(state == LIVE);
-            bytes += if state == FREE {
-                0
-            } else {
-                u64::from(header.lines.load(Relaxed)) * LINE as u64
-            };
-        });
-        (cells, bytes)
     }
 }
 

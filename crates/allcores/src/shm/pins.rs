@@ -49,6 +49,15 @@ fn blocks<'a>(guarded: &'a Guarded<'_>) -> impl Iterator<Item = &'static Block> 
     })
 }
 
+/// The cells that hold pins.
+pub(super) fn lines<'a>(guarded: &'a Guarded<'_>) -> impl Iterator<Item = u32> + 'a {
+    let first = guarded.arena.header().guard.pins.load(Acquire);
+    let links = blocks(guarded).map(|block| block.next.load(Acquire));
+    std::iter::once(first)
+        .chain(links)
+        .filter(|line| *line != 0)
+}
+
 /// Whether a message carries the cell.
 pub(super) fn pinned(guarded: &Guarded<'_>, cell: Cell) -> bool {
     blocks(guarded)

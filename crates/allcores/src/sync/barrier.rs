@@ -130,7 +130,7 @@ impl Barrier {
     const_fn! {
         /// A barrier for `parties`: at least 1, at most [`Barrier::MAX`].
         pub const fn new(parties: u32) -> Barrier {
-            assert!(parties >= 1 && parties <= Barrier::MAX, "a barrier has 1 to 65,535 parties");
+            assert!(parties != 0 && parties <= Barrier::MAX, "a barrier has 1 to 65,535 parties");
             Barrier {
                 state: AtomicU64::new(0),
                 bell: AtomicU32::new(0),
@@ -213,14 +213,13 @@ impl Barrier {
         arrival: &Arrival,
         deadline: Deadline,
     ) -> BarrierWaited {
-        let mut spin = Spin::new();
+        let mut spin = Spin::new(scope);
         let mut sleeper = Sleeper::new(scope, deadline);
         let mut timed_out = deadline.is_now();
         loop {
             let bell = self.bell.load(Acquire);
             let state = self.state.load(Acquire);
             if let Some(end) = end_of(arrival.generation, state) {
-                spin.ended();
                 return end;
             }
             if timed_out && arrived(state) < self.parties() {
@@ -258,6 +257,7 @@ impl Barrier {
 
     /// Breaks the barrier for all who are in it and all who come, until it is reset.
     pub fn abort(&self, scope: Scope) {
+        scope.be_heard();
         loop {
             let state = self.state.load(Acquire);
             if is_broken(state) || self.change(scope, state, state | BROKEN) {
@@ -268,6 +268,7 @@ impl Barrier {
 
     /// Makes the barrier whole and empty. Those who wait find it broken.
     pub fn reset(&self, scope: Scope) {
+        scope.be_heard();
         loop {
             let state = self.state.load(Acquire);
             let is_new = arrived(state) == 0 && !is_broken(state);

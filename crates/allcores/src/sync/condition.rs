@@ -142,11 +142,10 @@ impl Condition {
         let Some(slot) = self.slot_of(scope, ticket) else {
             return Waited::Yes;
         };
-        let mut spin = Spin::new();
+        let mut spin = Spin::new(scope);
         let mut sleeper = Sleeper::new(scope, deadline);
         loop {
             if slot.word.load(Acquire) != WAITING | ticket.me {
-                spin.ended();
                 return Waited::Yes;
             }
             if deadline.is_now() {

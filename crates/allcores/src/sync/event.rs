@@ -54,6 +54,9 @@ impl Event {
         let address = std::ptr::from_ref(word);
         let mut seen = word.load(Relaxed);
         loop {
+            if has_waiters(seen) {
+                scope.be_heard();
+            }
             match word.compare_exchange_weak(
                 seen,
                 SET | (seen.wrapping_add(1) & COUNT),
@@ -88,12 +91,11 @@ impl Event {
 
     #[cold]
     fn wait_slow(&self, scope: Scope, deadline: Deadline, first: u32) -> Waited {
-        let mut spin = Spin::new();
+        let mut spin = Spin::new(scope);
         let mut sleeper = Sleeper::new(scope, deadline);
         loop {
             let word = self.word.load(Acquire);
             if is_set(word) || (word ^ first) & COUNT != 0 {
-                spin.ended();
                 return Waited::Yes;
             }
             if deadline.is_now() {

@@ -117,7 +117,7 @@ impl Lock {
         deadline: Deadline,
         heirs: &dyn Heirs,
     ) -> Acquired {
-        let mut spin = Spin::new();
+        let mut spin = Spin::new(scope);
         let mut sleeper = if heirs.heed_threads() {
             Sleeper::heeding_threads(scope, deadline)
         } else {
@@ -135,7 +135,6 @@ impl Lock {
                     .compare_exchange(word, taken, Acquire, Relaxed)
                     .is_ok()
                 {
-                    spin.ended();
                     return if is_marked(word) {
                         Acquired::OwnerDied(0)
                     } else {
@@ -214,6 +213,9 @@ impl Lock {
             let seen = word.load(Relaxed);
             if is_free(seen) {
                 return Err(NotHeld);
+            }
+            if has_waiters(seen) {
+                scope.be_heard();
             }
             // Release: the next owner sees what we wrote.
             if word

@@ -35,14 +35,11 @@ mod door {
     pub(super) use super::sleep::Sleeper;
     pub(super) use crate::sys::clock::Deadline;
     pub(super) use crate::sys::futex::Slept;
-    pub(super) use std::hint::spin_loop;
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64};
 }
 #[cfg(allcores_loom)]
 mod door {
-    pub(super) use crate::sys::model::{
-        AtomicU32, AtomicU64, Deadline, Scope, Sleeper, Slept, spin_loop,
-    };
+    pub(super) use crate::sys::model::{AtomicU32, AtomicU64, Deadline, Scope, Sleeper, Slept};
 }
 
 #[cfg(allcores_loom)]

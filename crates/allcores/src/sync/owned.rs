@@ -15,9 +15,11 @@ pub const SLOTS: usize = 4;
 /// Somebody sleeps, or did: whoever brings permits must wake.
 const WAITERS: u64 = 1 << 31;
 const COUNT: u64 = (1 << 16) - 1;
-/// Moves with every operation, so that a word never comes back as it was while somebody looks away.
-const TAG: u64 = ((1 << 15) - 1) << 16;
-const TAG_ONE: u64 = 1 << 16;
+/// Moves with every operation, so that a word does not come back as it was while somebody looks away (not within a million
+/// operations). It fills what room there is, in two parts.
+const TAG_LOW: u64 = (1 << 15) - 1;
+const TAG_LOW_SHIFT: u32 = 16;
+const TAG_HIGH_SHIFT: u32 = 59;
 const HELD_SHIFT: u32 = 32;
 const ACTOR_SHIFT: u32 = 48;
 
@@ -37,10 +39,19 @@ const fn actor(word: u64) -> usize {
 const fn held(word: u64) -> u32 {
     (word >> HELD_SHIFT) as u16 as u32
 }
+/// Which operation made the word, modulo 2^20.
+const fn tag(word: u64) -> u64 {
+    (word >> TAG_HIGH_SHIFT << 15) | (word >> TAG_LOW_SHIFT & TAG_LOW)
+}
 /// The word that an operation makes of `before`.
 const fn made(before: u64, actor: usize, held: u32, count: u32, waiters: u64) -> u64 {
-    let tag = (before & TAG).wrapping_add(TAG_ONE) & TAG;
-    (actor as u64) << ACTOR_SHIFT | (held as u64) << HELD_SHIFT | waiters | tag | count as u64
+    let tag = tag(before) + 1;
+    (tag >> 15) << TAG_HIGH_SHIFT
+        | (actor as u64) << ACTOR_SHIFT
+        | (held as u64) << HELD_SHIFT
+        | waiters
+        | (tag & TAG_LOW) << TAG_LOW_SHIFT
+        | count as u64
 }
 
 /// How often it was written, and permits held.
@@ -61,7 +72,7 @@ const fn held_of(account: u64) -> u32 {
 )]
 pub struct NoPermit;
 
-/// `[58..48 last actor][47..32 permits it holds][31 WAITERS][30..16 tag][15..0 permits left]`.
+/// `[63..59 tag][58..48 last actor][47..32 permits it holds][31 WAITERS][30..16 tag][15..0 permits left]`.
 ///
 /// The accounts, `[63..32 version][31..0 permits held]` for each slot of participants, lie elsewhere and are passed to
 /// every call: [`SLOTS`] of them, zero at first, and always the same. An operation is one exchange of the word, which
@@ -111,7 +122,7 @@ impl OwnedSemaphore {
     #[cold]
     fn acquire_slow(&self, scope: Scope, accounts: &[AtomicU64], deadline: Deadline) -> Waited {
         let me = slot_of(scope.me());
-        let mut spin = Spin::new();
+        let mut spin = Spin::new(scope);
         let mut sleeper = Sleeper::new(scope, deadline);
         // As in Lock, step "keep the bit".
         let mut keep = 0;
@@ -119,7 +130,6 @@ impl OwnedSemaphore {
             let word = self.word.load(Acquire);
             if count(word) > 0 {
                 if self.take(accounts, me, word, keep) {
-                    spin.ended();
                     // As in Semaphore, step "pass it on".
                     if keep != 0 && count(word) > 1 {
                         scope.wake_low(&raw const self.word, 1);

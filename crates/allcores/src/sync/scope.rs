@@ -43,7 +43,21 @@ impl Scope {
     /// [`Scope::me`] without registering: 0 for one that has never been here, and so cannot hold anything.
     #[inline]
     pub(crate) fn known(self) -> u32 {
-        identity::cached(self.index())
+        match identity::cached(self.index()) {
+            // This thread is new here, but its process may hold what another thread has taken.
+            0 if self.is_shared() => registry::known(self),
+            me => me,
+        }
+    }
+
+    /// To be called before taking it upon oneself to wake others, or to be woken in their place: whoever is killed in the
+    /// midst of that must be heard to die. Nothing to do but in a forked child that has only used its parent's handles. May
+    /// run in a signal handler.
+    #[inline]
+    pub(crate) fn be_heard(self) {
+        if self.is_shared() && identity::cached(self.index()) == 0 {
+            registry::join_if_idle(self);
+        }
     }
 
     /// This thread among all threads of all processes in this scope.

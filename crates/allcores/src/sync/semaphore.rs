@@ -86,7 +86,7 @@ impl Semaphore {
 
     #[cold]
     fn acquire_slow(&self, scope: Scope, deadline: Deadline) -> Waited {
-        let mut spin = Spin::new();
+        let mut spin = Spin::new(scope);
         let mut sleeper = Sleeper::new(scope, deadline);
         // As in Lock, step "keep the bit".
         let mut keep = 0;
@@ -98,7 +98,6 @@ impl Semaphore {
                     .compare_exchange(word, (word - 1) | keep, Acquire, Relaxed)
                     .is_ok()
                 {
-                    spin.ended();
                     // Step "pass it on": releases that found the bit cleared woke nobody, and left it to the one that had
                     // been woken, who is us.
                     if keep != 0 && count(word) > 1 {
@@ -147,17 +146,20 @@ impl Semaphore {
         let mut word = semaphore.word.load(Relaxed);
         loop {
             let had = count(word);
-            if permits > max.saturating_sub(had) {
+            let Some(sum) = had.checked_add(permits).filter(|sum| *sum <= max) else {
                 return Err(TooManyPermits {
                     released: permits,
                     count: had,
                     max,
                 });
+            };
+            if has_waiters(word) {
+                scope.be_heard();
             }
             // Release: whoever takes these permits sees what we wrote. The bit is cleared: those we wake set it again.
             match semaphore
                 .word
-                .compare_exchange_weak(word, had + permits, Release, Relaxed)
+                .compare_exchange_weak(word, sum, Release, Relaxed)
             {
                 Ok(_) => {
                     if has_waiters(word) && permits > 0 {

@@ -65,6 +65,9 @@ impl Sleeper {
             return futex::wait(word, expected, shared, self.deadline);
         }
         let first = self.armed_from.is_none();
+        if first {
+            self.scope.be_heard();
+        }
         let armed_from = *self
             .armed_from
             .get_or_insert_with(|| Deadline::after(UNARMED));

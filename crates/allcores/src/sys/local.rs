@@ -26,6 +26,11 @@ impl<T> Local<T> {
             value: UnsafeCell::new(value),
         }
     }
+
+    /// Whether the calling thread is inside: it may be a signal handler's.
+    pub(crate) fn is_mine(&self) -> bool {
+        self.lock.is_mine(Scope::PRIVATE)
+    }
 }
 
 impl<T: Default> Local<T> {

@@ -51,3 +51,10 @@ pub(crate) fn cpus_online() -> usize {
     let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     online.max(1) as usize
 }
+
+/// Lets others run on this CPU, if they want to.
+#[cfg(not(allcores_loom))]
+pub(crate) fn offer_cpu() {
+    // SAFETY: sched_yield takes nothing and cannot fail on Linux.
+    unsafe { libc::sched_yield() };
+}

@@ -34,6 +34,11 @@ pub(crate) const fn sign(word: u32) -> Sign {
     }
 }
 
+/// Whether the kernel will wake a sleeper when the holder dies.
+pub(crate) const fn rings(word: u32) -> bool {
+    word & WAITERS != 0
+}
+
 /// A robust, process-shared mutex.
 #[repr(C)]
 pub(crate) struct Robust(UnsafeCell<libc::pthread_mutex_t>);

@@ -180,15 +180,17 @@ fn prepare(payload: &[u8], incoming: Incoming) -> Result<Prepared, String> {
 }
 
 /// Runs the function in a thread of std's making: the first thread has no name, and no guard below its stack that std
-/// knows of. That thread waits.
-fn in_main_thread(work: impl FnOnce() -> bool + Send) -> bool {
-    std::thread::scope(|scope| {
-        let main = std::thread::Builder::new()
-            .name("main".into())
-            .stack_size(stack_size())
-            .spawn_scoped(scope, work);
-        main.is_ok_and(|main| main.join().unwrap_or(false))
-    })
+/// knows of. That thread waits, and the process ends from the other, without waking the first up for that. Returns only if
+/// there can be no such thread.
+fn in_main_thread(work: impl FnOnce() -> bool + Send + 'static) -> bool {
+    let main = std::thread::Builder::new()
+        .name("main".into())
+        .stack_size(stack_size())
+        .spawn(move || -> bool {
+            let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
+            std::process::exit(if done { 0 } else { 1 })
+        });
+    main.is_ok_and(|main| main.join().unwrap_or(false))
 }
 
 /// As much stack as a first thread may use.
