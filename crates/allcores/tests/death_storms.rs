@@ -265,8 +265,6 @@ fn condition_storm() {
 
 /// All must come for one to go on; where one was killed that had not come yet, time is up for the others, who mend the
 /// barrier. That one who had come breaks it at once is seen in death_steps.
-///
-/// Seen red: `reset` that does not ring.
 fn barrier_storm() {
     const PARTIES: usize = 4;
     let barrier = Barrier::new(PARTIES as u32).unwrap();

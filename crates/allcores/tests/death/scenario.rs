@@ -12,13 +12,13 @@ pub(crate) struct Scenario<'a> {
     pub(crate) name: &'a str,
     /// By the victim, at full speed.
     pub(crate) before: &'a dyn Fn(),
-    /// By the victim, instruction by instruction.
+    /// By the victim, instruction by instruction; from where it first sleeps, if it is to be woken.
     pub(crate) operation: &'a dyn Fn(),
     /// By each of the waiters, all over again for every victim.
     pub(crate) wait: &'a dyn Fn(),
     /// When the waiters go to sleep: before the operation, or when the victim has come as far as it ever will.
     pub(crate) waiters_first: bool,
-    /// If the victim sleeps in its operation: by the hand that leads it, once.
+    /// If the victim sleeps in its operation: wakes it, by the hand that leads it.
     pub(crate) unblock: Option<&'a dyn Fn()>,
     /// After the death, again and again until nobody waits: what the victim may have left undone and nobody owes to the
     /// waiters. Told whether one of them is asleep.
@@ -31,8 +31,8 @@ pub(crate) struct Scenario<'a> {
 struct Table {
     go: Gate,
     done: [Gate; WAITERS],
-    tids: [AtomicU32; WAITERS],
     finished: AtomicU32,
+    offered: AtomicU32,
 }
 
 pub(crate) const NOTHING: &dyn Fn() = &|| {};
@@ -41,6 +41,13 @@ pub(crate) const NOBODY_OWES: &dyn Fn(bool) = &|_| {};
 impl Scenario<'_> {
     /// Kills one victim for each point.
     pub(crate) fn play(&self, default_points: u64) {
+        if self.unblock.is_some() && polls() {
+            println!(
+                "{}: not led, as it would never sleep: polls are over before they begin",
+                self.name
+            );
+            return;
+        }
         // SAFETY: atomics, for which zeroes are valid.
         let table = unsafe { page::<Table>() };
         let waiters: Vec<Process> = (0..WAITERS).map(|w| self.seat(table, w)).collect();
@@ -70,9 +77,15 @@ impl Scenario<'_> {
     /// How many instructions the victim did, at most `limit`.
     fn once(&self, table: &'static Table, waiters: &[Process], limit: u64) -> u64 {
         table.finished.store(0, SeqCst);
+        table.offered.store(0, SeqCst);
         let victim = Process::start(|| {
             (self.before)();
-            Stepped::begin();
+            if self.unblock.is_none() {
+                Stepped::begin();
+            } else {
+                Stepped::offer();
+                table.offered.store(1, SeqCst);
+            }
             (self.operation)();
             table.finished.store(1, SeqCst);
             loop {
@@ -80,7 +93,10 @@ impl Scenario<'_> {
                 unsafe { libc::pause() };
             }
         });
-        let mut led = Stepped::meet(victim.pid());
+        let mut led = match self.unblock {
+            None => Stepped::meet(victim.pid()),
+            Some(_) => self.meet_asleep(table, &victim),
+        };
         // Armed or not, in turn.
         let round = table.go.now() + 1;
         let armed = round.is_multiple_of(2);
@@ -88,17 +104,16 @@ impl Scenario<'_> {
             table.go.set(round);
             self.all_wait(table, waiters, round, armed);
         }
-        let mut unblock = self.unblock;
+        if let Some(wake) = self.unblock {
+            wake();
+            led.come_back();
+        }
         while led.steps < limit && table.finished.load(SeqCst) == 0 {
-            match unblock {
-                None => assert!(led.step(), "the victim ended by itself"),
-                Some(wake) => {
-                    if led.step_or_sleep() {
-                        wake();
-                        unblock = None;
-                        led.come_back();
-                    }
-                }
+            if self.unblock.is_none() {
+                assert!(led.step(), "the victim ended by itself");
+            } else if led.step_or_sleep() {
+                // A waiter that looked round by itself was faster. It may be killed here as well.
+                break;
             }
         }
         let steps = led.steps;
@@ -107,13 +122,27 @@ impl Scenario<'_> {
             self.all_wait(table, waiters, round, armed);
         }
         victim.kill();
-        // Not before: the victim may have stopped with what this needs.
-        if let Some(wake) = unblock {
-            wake();
-        }
         self.all_done(table, waiters, round, steps);
         (self.check)();
         steps
+    }
+
+    /// Finds the victim asleep in its operation, for good: how it came there is another scenario. It is the first in any
+    /// queue.
+    fn meet_asleep(&self, table: &Table, victim: &Process) -> Stepped {
+        until_or(
+            &format!("{}: the victim sleeps", self.name),
+            || {},
+            || {
+                table.offered.load(SeqCst) == 1
+                    && is_asleep(victim.pid(), victim.pid()).is_some_and(|many| many || polls())
+            },
+        );
+        victim.signal(libc::SIGSTOP);
+        let mut led = Stepped::meet(victim.pid());
+        while !led.step_or_sleep() {}
+        led.steps = 0;
+        led
     }
 
     /// Every waiter sleeps, or need not wait.

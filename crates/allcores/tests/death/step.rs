@@ -24,6 +24,12 @@ impl Stepped {
         }
     }
 
+    /// For the child, in the thread that is to be led later: goes on until its parent stops it.
+    pub(crate) fn offer() {
+        // SAFETY: as in `begin`.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+    }
+
     /// For the parent: waits until that thread has stopped.
     pub(crate) fn meet(tid: i32) -> Stepped {
         let status = wait(tid);
