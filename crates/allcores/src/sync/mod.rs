@@ -9,6 +9,7 @@
 pub mod barrier;
 pub mod condition;
 pub mod event;
+pub mod eventcount;
 pub mod lock;
 pub mod owned;
 pub mod rlock;
@@ -23,6 +24,7 @@ mod spin;
 pub use barrier::Barrier;
 pub use condition::Condition;
 pub use event::Event;
+pub use eventcount::EventCount;
 pub use lock::Lock;
 pub use owned::OwnedSemaphore;
 pub use rlock::RLock;
@@ -35,11 +37,12 @@ mod door {
     pub(super) use super::sleep::Sleeper;
     pub(super) use crate::sys::clock::Deadline;
     pub(super) use crate::sys::futex::Slept;
-    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64};
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 }
 #[cfg(allcores_loom)]
 mod door {
     pub(super) use crate::sys::model::{AtomicU32, AtomicU64, Deadline, Scope, Sleeper, Slept};
+    pub(super) use loom::sync::atomic::fence;
 }
 
 #[cfg(allcores_loom)]

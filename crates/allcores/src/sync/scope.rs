@@ -150,10 +150,10 @@ impl Scope {
         self.wake(word.cast(), count);
     }
 
-    /// Wakes at most `count` sleepers; see [`futex::wake`] about memory that is gone.
+    /// Wakes at most `count` sleepers and says how many; see [`futex::wake`] about memory that is gone.
     #[inline]
-    pub(crate) fn wake(self, word: *const AtomicU32, count: u32) {
-        futex::wake(word.cast(), self.is_shared(), count);
+    pub(crate) fn wake(self, word: *const AtomicU32, count: u32) -> u32 {
+        futex::wake(word.cast(), self.is_shared(), count)
     }
 }
 

@@ -48,15 +48,16 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, shared: bool, deadline: Dead
     })
 }
 
-/// Wakes at most `count` sleepers on the word at `address`.
+/// Wakes at most `count` sleepers on the word at `address`, and says how many it woke.
 ///
 /// The memory may be gone by now (whoever took the lock may have freed it): then the kernel answers EFAULT, or wakes
 /// somebody who sleeps on what lies there today. Every sleeper must therefore bear being woken for nothing.
-pub(crate) fn wake(address: *const u32, shared: bool, count: u32) {
+pub(crate) fn wake(address: *const u32, shared: bool, count: u32) -> u32 {
     let operation = libc::FUTEX_WAKE | if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
     let count = count.min(i32::MAX as u32);
     // SAFETY: FUTEX_WAKE uses the address as a key only; it never writes through it.
-    unsafe { libc::syscall(libc::SYS_futex, address, operation, count) };
+    let woken = unsafe { libc::syscall(libc::SYS_futex, address, operation, count) };
+    u32::try_from(woken).unwrap_or(0)
 }
 
 /// One word of a [`wait_any`].

@@ -294,8 +294,8 @@ impl Scope {
 
     pub(crate) unsafe fn free_block(self, _: u64, _: usize) {}
 
-    pub(crate) fn wake(self, word: *const AtomicU32, count: u32) {
-        wake(word as usize, count);
+    pub(crate) fn wake(self, word: *const AtomicU32, count: u32) -> u32 {
+        wake(word as usize, count)
     }
 
     pub(crate) fn wake_low(self, word: *const AtomicU64, count: u32) {
@@ -303,7 +303,7 @@ impl Scope {
     }
 }
 
-fn wake(address: usize, count: u32) {
+fn wake(address: usize, count: u32) -> u32 {
     step();
     let mut machine = machine();
     let mut left = count;
@@ -315,6 +315,7 @@ fn wake(address: usize, count: u32) {
         }
         !mine
     });
+    count - left
 }
 
 /// Says who the calling thread of the model is: `owner` as lock words name it, and its thread.

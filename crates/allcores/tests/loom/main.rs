@@ -19,6 +19,9 @@
 //! | Event: the count not compared | `event_set_and_cleared_at_once_releases_a_sleeper` |
 //! | Event: set does nothing if it is set | `event_cleared_then_looked_loses_nothing` |
 //! | Event: set wakes one | `event_wakes_all` |
+//! | EventCount: either fence weakened; a notification does not move the word | all of `eventcount_*` |
+//! | EventCount: SLEEPERS cleared while some sleep on | `eventcount_of_two_sleepers_and_two_items` |
+//! | EventCount: an announcement does not move the word | `eventcount_of_one_sleeper_and_two_items` |
 //! | Condition: a dead waiter's grant not handed on, or freed first | `condition_waiter_killed_at_any_step_hands_its_grant_on` |
 //! | Condition: death judged before the grant only | the same |
 //! | Condition: the hint of a killed waiter never corrected | the same |
@@ -46,6 +49,7 @@
 
 mod barrier;
 mod condition;
+mod eventcount;
 mod locks;
 mod owned;
 mod signals;
