@@ -5,9 +5,9 @@ use std::panic::Location;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::shm::ShmError;
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
+use crate::shm::{Arena, ShmError, arena};
 use crate::sync::barrier::{Arrived, BarrierWaited};
 use crate::sync::{self, Deadline};
 
@@ -53,14 +53,32 @@ impl Barrier {
     /// For another number of parties, or if shared memory cannot be had.
     #[track_caller]
     pub fn new(parties: u32) -> Result<Barrier, BarrierError> {
+        Barrier::make(arena::common()?, parties, Location::caller())
+    }
+
+    /// As [`Barrier::new`], in a separate arena: see [`Arena`].
+    ///
+    /// # Errors
+    /// As for [`Barrier::new`].
+    #[track_caller]
+    pub fn new_in(arena: &Arena, parties: u32) -> Result<Barrier, BarrierError> {
+        Barrier::make(arena.inner(), parties, Location::caller())
+    }
+
+    fn make(
+        arena: &'static arena::Arena,
+        parties: u32,
+        location: &Location<'_>,
+    ) -> Result<Barrier, BarrierError> {
         if parties == 0 || parties > sync::Barrier::MAX {
             return Err(InvalidParties { parties }.into());
         }
         let tail = parties as usize * size_of::<AtomicU64>();
-        let handle = Handle::create(
+        let handle = Handle::create_in(
+            arena,
             Kind::Barrier,
             tail,
-            Location::caller(),
+            location,
             |body: *mut sync::Barrier| {
                 // SAFETY: `body` points to zeroed memory for a Barrier that nobody else knows of.
                 unsafe { body.write(sync::Barrier::new(parties)) }

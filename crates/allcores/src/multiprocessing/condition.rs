@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{LockGuard, RLockGuard};
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
-use crate::shm::{Shareable, ShmError};
+use crate::shm::{Arena, Shareable, ShmError, arena};
 use crate::sync::condition::NoRoom;
 use crate::sync::{self, Acquired, Deadline, Scope, Waited};
 
@@ -132,7 +132,20 @@ impl Condition {
     /// If shared memory cannot be had, or too many processes share it.
     #[track_caller]
     pub fn new() -> Result<Condition, ShmError> {
-        let handle = Handle::create(Kind::Condition, 0, Location::caller(), |body: *mut Body| {
+        Condition::make(arena::common()?, Location::caller())
+    }
+
+    /// As [`Condition::new`], in a separate arena: see [`Arena`]. Its lock must lie there too.
+    ///
+    /// # Errors
+    /// As for [`Condition::new`].
+    #[track_caller]
+    pub fn new_in(arena: &Arena) -> Result<Condition, ShmError> {
+        Condition::make(arena.inner(), Location::caller())
+    }
+
+    fn make(arena: &'static arena::Arena, location: &Location<'_>) -> Result<Condition, ShmError> {
+        let handle = Handle::create_in(arena, Kind::Condition, 0, location, |body: *mut Body| {
             // SAFETY: `body` points to zeroed memory for a Body that nobody else knows of.
             unsafe {
                 body.write(Body {

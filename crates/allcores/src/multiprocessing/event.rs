@@ -4,9 +4,9 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::shm::ShmError;
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
+use crate::shm::{Arena, ShmError, arena};
 use crate::sync::{self, Deadline, Waited};
 
 /// A flag in shared memory that many wait for.
@@ -35,15 +35,24 @@ impl Event {
     /// If shared memory cannot be had, or too many processes share it.
     #[track_caller]
     pub fn new() -> Result<Event, ShmError> {
-        let handle = Handle::create(
-            Kind::Event,
-            0,
-            Location::caller(),
-            |body: *mut sync::Event| {
+        Event::make(arena::common()?, Location::caller())
+    }
+
+    /// As [`Event::new`], in a separate arena: see [`Arena`].
+    ///
+    /// # Errors
+    /// As for [`Event::new`].
+    #[track_caller]
+    pub fn new_in(arena: &Arena) -> Result<Event, ShmError> {
+        Event::make(arena.inner(), Location::caller())
+    }
+
+    fn make(arena: &'static arena::Arena, location: &Location<'_>) -> Result<Event, ShmError> {
+        let handle =
+            Handle::create_in(arena, Kind::Event, 0, location, |body: *mut sync::Event| {
                 // SAFETY: `body` points to zeroed memory for an Event that nobody else knows of.
                 unsafe { body.write(sync::Event::new()) }
-            },
-        )?;
+            })?;
         Ok(Event { handle })
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::OwnerDied;
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
-use crate::shm::{Shareable, ShmError};
+use crate::shm::{Arena, Shareable, ShmError, arena};
 use crate::sync::lock::NotHeld;
 use crate::sync::{self, Acquired, Deadline};
 
@@ -87,7 +87,24 @@ impl<T: Shareable> Lock<T> {
     /// If shared memory cannot be had, or too many processes share it.
     #[track_caller]
     pub fn new(value: T) -> Result<Lock<T>, ShmError> {
-        let handle = Handle::create(Kind::Lock, 0, Location::caller(), |body: *mut Body<T>| {
+        Lock::make(arena::common()?, value, Location::caller())
+    }
+
+    /// As [`Lock::new`], in a separate arena: see [`Arena`].
+    ///
+    /// # Errors
+    /// As for [`Lock::new`].
+    #[track_caller]
+    pub fn new_in(arena: &Arena, value: T) -> Result<Lock<T>, ShmError> {
+        Lock::make(arena.inner(), value, Location::caller())
+    }
+
+    fn make(
+        arena: &'static arena::Arena,
+        value: T,
+        location: &Location<'_>,
+    ) -> Result<Lock<T>, ShmError> {
+        let handle = Handle::create_in(arena, Kind::Lock, 0, location, |body: *mut Body<T>| {
             // SAFETY: `body` points to zeroed memory for a Body that nobody else knows of.
             unsafe {
                 body.write(Body {

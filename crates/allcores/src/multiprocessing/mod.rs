@@ -13,6 +13,7 @@ mod lock;
 mod owned_semaphore;
 mod owner_died;
 pub mod process;
+pub mod queue;
 mod rlock;
 mod semaphore;
 pub mod transfer;
@@ -27,6 +28,7 @@ pub use lock::{Lock, LockGuard};
 pub use owned_semaphore::{OwnedPermit, OwnedSemaphore};
 pub use owner_died::OwnerDied;
 pub use process::{Process, active_children, current_process, join_all, parent_process};
+pub use queue::{JoinableQueue, Queue, SimpleQueue};
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, ReleaseManyError, Semaphore};
 

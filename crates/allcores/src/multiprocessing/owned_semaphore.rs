@@ -6,10 +6,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::shm::ShmError;
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
 use crate::shm::layout::SLOTS;
+use crate::shm::{Arena, ShmError, arena};
 use crate::sync::owned::{self, NoPermit};
 use crate::sync::{Deadline, Scope, Waited};
 
@@ -49,15 +49,36 @@ impl OwnedSemaphore {
     /// If `permits` is more than 65,535.
     #[track_caller]
     pub fn new(permits: u32) -> Result<OwnedSemaphore, ShmError> {
-        let semaphore = owned::OwnedSemaphore::new(permits);
-        let location = Location::caller();
-        let handle = Handle::create(
+        let words = owned::OwnedSemaphore::new(permits);
+        OwnedSemaphore::make(arena::common()?, words, Location::caller())
+    }
+
+    /// As [`OwnedSemaphore::new`], in a separate arena: see [`Arena`].
+    ///
+    /// # Errors
+    /// As for [`OwnedSemaphore::new`].
+    ///
+    /// # Panics
+    /// As for [`OwnedSemaphore::new`].
+    #[track_caller]
+    pub fn new_in(arena: &Arena, permits: u32) -> Result<OwnedSemaphore, ShmError> {
+        let words = owned::OwnedSemaphore::new(permits);
+        OwnedSemaphore::make(arena.inner(), words, Location::caller())
+    }
+
+    fn make(
+        arena: &'static arena::Arena,
+        words: owned::OwnedSemaphore,
+        location: &Location<'_>,
+    ) -> Result<OwnedSemaphore, ShmError> {
+        let handle = Handle::create_in(
+            arena,
             Kind::OwnedSemaphore,
             TAIL,
             location,
             |body: *mut owned::OwnedSemaphore| {
                 // SAFETY: `body` points to zeroed memory for an OwnedSemaphore that nobody else knows of.
-                unsafe { body.write(semaphore) }
+                unsafe { body.write(words) }
             },
         )?;
         Ok(OwnedSemaphore { handle })

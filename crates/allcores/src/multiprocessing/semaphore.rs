@@ -4,9 +4,9 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::shm::ShmError;
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
+use crate::shm::{Arena, ShmError, arena};
 use crate::sync::semaphore::TooManyPermits;
 use crate::sync::{self, Deadline, Waited};
 
@@ -43,19 +43,36 @@ impl Semaphore {
     /// If `permits` is more than 2^31 - 1.
     #[track_caller]
     pub fn new(permits: u32) -> Result<Semaphore, ShmError> {
-        Semaphore::with_max(permits, sync::Semaphore::MAX)
+        let words = sync::Semaphore::new(permits, sync::Semaphore::MAX);
+        Semaphore::make(arena::common()?, words, Location::caller())
     }
 
+    /// As [`Semaphore::new`], in a separate arena: see [`Arena`].
+    ///
+    /// # Errors
+    /// As for [`Semaphore::new`].
+    ///
+    /// # Panics
+    /// As for [`Semaphore::new`].
     #[track_caller]
-    fn with_max(permits: u32, max: u32) -> Result<Semaphore, ShmError> {
-        let semaphore = sync::Semaphore::new(permits, max);
-        let handle = Handle::create(
+    pub fn new_in(arena: &Arena, permits: u32) -> Result<Semaphore, ShmError> {
+        let words = sync::Semaphore::new(permits, sync::Semaphore::MAX);
+        Semaphore::make(arena.inner(), words, Location::caller())
+    }
+
+    fn make(
+        arena: &'static arena::Arena,
+        words: sync::Semaphore,
+        location: &Location<'_>,
+    ) -> Result<Semaphore, ShmError> {
+        let handle = Handle::create_in(
+            arena,
             Kind::Semaphore,
             0,
-            Location::caller(),
+            location,
             |body: *mut sync::Semaphore| {
                 // SAFETY: `body` points to zeroed memory for a Semaphore that nobody else knows of.
-                unsafe { body.write(semaphore) }
+                unsafe { body.write(words) }
             },
         )?;
         Ok(Semaphore { handle })
@@ -206,7 +223,21 @@ impl BoundedSemaphore {
     /// If `permits` is more than 2^31 - 1.
     #[track_caller]
     pub fn new(permits: u32) -> Result<BoundedSemaphore, ShmError> {
-        Semaphore::with_max(permits, permits).map(BoundedSemaphore)
+        let words = sync::Semaphore::new(permits, permits);
+        Semaphore::make(arena::common()?, words, Location::caller()).map(BoundedSemaphore)
+    }
+
+    /// As [`BoundedSemaphore::new`], in a separate arena: see [`Arena`].
+    ///
+    /// # Errors
+    /// As for [`BoundedSemaphore::new`].
+    ///
+    /// # Panics
+    /// As for [`BoundedSemaphore::new`].
+    #[track_caller]
+    pub fn new_in(arena: &Arena, permits: u32) -> Result<BoundedSemaphore, ShmError> {
+        let words = sync::Semaphore::new(permits, permits);
+        Semaphore::make(arena.inner(), words, Location::caller()).map(BoundedSemaphore)
     }
 
     pub(super) fn from_handle(handle: Handle<sync::Semaphore>) -> BoundedSemaphore {

@@ -36,6 +36,7 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::connection::Codec;
 use crate::sys::fds;
 
 /// The most descriptors that one message carries: the kernel's own bound.
@@ -60,6 +61,29 @@ pub enum TransferError {
         "a one-way kernel pipe carries bytes and no descriptors: send the handle through a duplex Pipe()"
     )]
     OneWayPipe,
+    /// The codec of the Connection is for ends that know no handles.
+    #[error(
+        "a handle does not travel in a {codec} message, whose other end need not be allcores: send it through a Connection with the Compact codec, or the bare descriptor after the message"
+    )]
+    NotInCodec {
+        /// The codec's name.
+        codec: &'static str,
+    },
+    /// The channel is a network socket.
+    #[error(
+        "a TCP connection carries bytes and no descriptors: on one machine connect the two programs by Address::unix(path) or Address::abstract_name(name) instead"
+    )]
+    Network,
+    /// The receiver is an unrelated program, and what the handle names lies in the arena of this program and its children.
+    #[error(
+        "this would open all that this program shares with its children to an unrelated program: make an allcores::shm::Arena for what both share, and create it there by new_in"
+    )]
+    CommonArena,
+    /// The message goes into a queue.
+    #[error(
+        "a queue carries bytes and handles into its own arena, and no descriptors: send this handle through a Connection, or in the arguments of a Process"
+    )]
+    InQueue,
     /// More than fit.
     #[error("more than {most} descriptors in one message: send the handles in several messages")]
     TooMany {
@@ -118,6 +142,11 @@ pub trait Parcel {
     fn delivered(self: Box<Self>);
     /// The message was not sent, or its receiver is known to have died before it read it.
     fn lost(self: Box<Self>);
+    /// What undoes it as [`Parcel::lost`] would, in memory that the receiver shares. Not part of the API.
+    #[doc(hidden)]
+    fn pin(&self) -> Option<[u8; 8]> {
+        None
+    }
 }
 
 /// What a value hands over while it is serialised.
@@ -128,7 +157,22 @@ pub(crate) struct Outgoing {
     shared: Vec<(u64, u32)>,
     parcels: Parcels,
     room: usize,
-    one_way: bool,
+    carrier: Carrier,
+    /// The name of a codec that carries no handles.
+    barred_by: Option<&'static str>,
+    /// Whoever receives the message may be an unrelated program.
+    foreign: bool,
+}
+
+/// What a message travels on, as far as descriptors go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Carrier {
+    #[default]
+    Descriptors,
+    Pipe,
+    Network,
+    /// A queue in the arena with this id.
+    Queue([u8; 16]),
 }
 
 /// All parcels of one message. Dropped without a word, they are lost.
@@ -138,6 +182,11 @@ pub(crate) struct Parcels(Vec<Box<dyn Parcel + Send>>);
 impl Parcels {
     pub(crate) fn delivered(mut self) {
         self.0.drain(..).for_each(Parcel::delivered);
+    }
+
+    /// What undoes them.
+    pub(crate) fn pins(&self) -> Vec<[u8; 8]> {
+        self.0.iter().filter_map(|parcel| parcel.pin()).collect()
     }
 }
 
@@ -159,8 +208,41 @@ impl Outgoing {
     /// For a message over a kernel pipe.
     pub(crate) fn over_pipe() -> Outgoing {
         Outgoing {
-            one_way: true,
+            carrier: Carrier::Pipe,
             ..Outgoing::default()
+        }
+    }
+
+    /// For a message in a queue of that arena.
+    pub(crate) fn in_queue(arena: [u8; 16]) -> Outgoing {
+        Outgoing {
+            carrier: Carrier::Queue(arena),
+            ..Outgoing::default()
+        }
+    }
+
+    /// For a message in these bytes.
+    pub(crate) fn in_codec<C: Codec>(self) -> Outgoing {
+        Outgoing {
+            barred_by: bar::<C>(),
+            ..self
+        }
+    }
+
+    /// For a message over a network socket, so to a stranger.
+    pub(crate) fn over_network() -> Outgoing {
+        Outgoing {
+            carrier: Carrier::Network,
+            foreign: true,
+            ..Outgoing::default()
+        }
+    }
+
+    /// The receiver may be an unrelated program.
+    pub(crate) fn for_stranger(self, foreign: bool) -> Outgoing {
+        Outgoing {
+            foreign: self.foreign || foreign,
+            ..self
         }
     }
 
@@ -173,8 +255,12 @@ impl Outgoing {
     }
 
     fn has_room(&self) -> Result<(), TransferError> {
-        if self.one_way {
-            return Err(TransferError::OneWayPipe);
+        admit(self.barred_by)?;
+        match self.carrier {
+            Carrier::Descriptors => {}
+            Carrier::Pipe => return Err(TransferError::OneWayPipe),
+            Carrier::Network => return Err(TransferError::Network),
+            Carrier::Queue(_) => return Err(TransferError::InQueue),
         }
         if self.descriptors.len() >= self.room {
             return Err(TransferError::TooMany { most: self.room });
@@ -188,11 +274,26 @@ impl Outgoing {
     }
 }
 
+fn bar<C: Codec>() -> Option<&'static str> {
+    (!C::CARRIES_HANDLES).then_some(C::NAME)
+}
+
+fn admit(barred_by: Option<&'static str>) -> Result<(), TransferError> {
+    match barred_by {
+        None => Ok(()),
+        Some(codec) => Err(TransferError::NotInCodec { codec }),
+    }
+}
+
 /// What came with a message.
 #[derive(Default)]
 pub(crate) struct Incoming {
     pub(crate) descriptors: Vec<Option<OwnedFd>>,
     pub(crate) cut_short: bool,
+    /// The name of a codec that carries no handles.
+    barred_by: Option<&'static str>,
+    /// Whoever sent the message may be an unrelated program.
+    foreign: bool,
 }
 
 impl Incoming {
@@ -200,10 +301,26 @@ impl Incoming {
         Incoming {
             descriptors: descriptors.into_iter().map(Some).collect(),
             cut_short,
+            barred_by: None,
+            foreign: false,
         }
     }
 
+    /// As a message in these bytes.
+    pub(crate) fn in_codec<C: Codec>(self) -> Incoming {
+        Incoming {
+            barred_by: bar::<C>(),
+            ..self
+        }
+    }
+
+    /// The sender may be an unrelated program.
+    pub(crate) fn of_stranger(self, foreign: bool) -> Incoming {
+        Incoming { foreign, ..self }
+    }
+
     fn place(&mut self, index: u32) -> Result<&mut Option<OwnedFd>, TransferError> {
+        admit(self.barred_by)?;
         let count = self.descriptors.len();
         match self.descriptors.get_mut(index as usize) {
             Some(place) if place.is_some() => Ok(place),
@@ -317,7 +434,7 @@ fn duplicate(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, TransferError> {
 /// which its receiver [`take`]s it. `descriptor` itself stays as it is.
 ///
 /// # Errors
-/// Outside a message, over a one-way pipe, beyond [`MOST_DESCRIPTORS`], or without a free descriptor for the duplicate.
+/// Outside a message, over a one-way pipe or TCP, beyond [`MOST_DESCRIPTORS`], or without a free descriptor for the duplicate.
 pub fn attach(descriptor: BorrowedFd<'_>) -> Result<u32, TransferError> {
     outgoing(|out| {
         out.has_room()?;
@@ -411,20 +528,80 @@ pub fn lend<T>(index: u32, look: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, 
 /// Has the message that is being sent or received on this thread fail for what is wrong with one of its handles: codecs
 /// tend to lose the reason. Gives the reason back.
 pub(crate) fn fail(reason: impl ToString) -> TransferError {
-    let error = TransferError::Handle {
+    fail_by(TransferError::Handle {
         reason: reason.to_string(),
-    };
+    })
+}
+
+/// As [`fail`], for a failure that has a name. Gives it back.
+pub(crate) fn fail_by(error: TransferError) -> TransferError {
     let _ = in_context::<()>(error.clone(), |_| Some(Err(error.clone())));
     error
 }
 
-/// Whether the message that is being serialised on this thread can carry descriptors: not so over a one-way kernel pipe.
+/// Whether the message that is being sent or received on this thread may hold handles, as far as its codec goes.
+pub(crate) fn admits_handles() -> Result<(), TransferError> {
+    OPEN.with_borrow_mut(|open| {
+        let Some(context) = open.last_mut() else {
+            return Ok(());
+        };
+        let answer = admit(match &context.way {
+            Way::Out(out) => out.barred_by,
+            Way::In(incoming) => incoming.barred_by,
+        });
+        if let Err(error) = &answer {
+            context.failure.get_or_insert_with(|| error.clone());
+        }
+        answer
+    })
+}
+
+/// Whether the message that is being serialised on this thread can carry descriptors: not so over a one-way kernel pipe, nor
+/// over TCP.
 pub fn carries_descriptors() -> bool {
     OPEN.with_borrow(|open| match open.last() {
         Some(Context {
             way: Way::Out(out), ..
-        }) => !out.one_way,
+        }) => out.carrier == Carrier::Descriptors,
         _ => true,
+    })
+}
+
+/// Whether the message that is being serialised on this thread goes into a queue of the arena with this id.
+pub(crate) fn in_queue_of(arena: [u8; 16]) -> bool {
+    OPEN.with_borrow(|open| {
+        matches!(open.last(), Some(Context { way: Way::Out(out), .. }) if out.carrier == Carrier::Queue(arena))
+    })
+}
+
+/// Whether it goes into any queue.
+pub(crate) fn is_in_queue() -> bool {
+    OPEN.with_borrow(|open| {
+        matches!(
+            open.last(),
+            Some(Context {
+                way: Way::Out(Outgoing {
+                    carrier: Carrier::Queue(_),
+                    ..
+                }),
+                ..
+            })
+        )
+    })
+}
+
+/// Whether the message that is being serialised on this thread goes to what may be an unrelated program: its connection
+/// was made by a `Listener` or a `Client`. What only relatives may have must not go along.
+pub fn to_stranger() -> bool {
+    OPEN.with_borrow(
+        |open| matches!(open.last(), Some(Context { way: Way::Out(out), .. }) if out.foreign),
+    )
+}
+
+/// Whether the message that is being deserialised on this thread comes from what may be an unrelated program.
+pub fn from_stranger() -> bool {
+    OPEN.with_borrow(|open| {
+        matches!(open.last(), Some(Context { way: Way::In(incoming), .. }) if incoming.foreign)
     })
 }
 

@@ -1,15 +1,19 @@
 //! How the primitives travel: as the name of a cell, a pin that keeps it while the message is on its way, and, wherever the
 //! channel can carry one, a descriptor of the arena.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use super::transfer::{self, Parcel};
-use super::{Barrier, BoundedSemaphore, Condition, Event, Lock, OwnedSemaphore, RLock, Semaphore};
+use super::queue::Core;
+use super::transfer::{self, Parcel, TransferError};
+use super::{
+    Barrier, BoundedSemaphore, Condition, Event, Lock, OwnedSemaphore, Queue, RLock, Semaphore,
+};
 use crate::shm::cells::Kind;
 use crate::shm::handle::{Handle, Pinned, Wire};
-use crate::shm::{Shareable, ShmError, arena};
+use crate::shm::{Arena, Shareable, ShmError, arena};
 
 /// A pin that is undone if the message is lost, and otherwise by whoever opens the handle.
 struct OnItsWay(Pinned);
@@ -20,6 +24,10 @@ impl Parcel for OnItsWay {
     fn lost(self: Box<Self>) {
         self.0.undo();
     }
+
+    fn pin(&self) -> Option<[u8; 8]> {
+        Some(self.0.pin().to_bytes())
+    }
 }
 
 fn pack<B, S: Serializer>(
@@ -27,9 +35,18 @@ fn pack<B, S: Serializer>(
     kind: Kind,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
+    transfer::admits_handles().map_err(ser::Error::custom)?;
     let arena = handle.arena();
+    if transfer::to_stranger() && arena::is_common(arena) {
+        let refused = transfer::fail_by(TransferError::CommonArena);
+        return Err(ser::Error::custom(refused));
+    }
     // First, since outside a message nothing may be pinned.
-    let descriptor = if transfer::carries_descriptors() || !arena::is_common(arena) {
+    let descriptor = if transfer::in_queue_of(arena.header().id) {
+        // Whoever gets the message has the queue, and so the arena.
+        None
+    } else if transfer::carries_descriptors() || !arena::is_common(arena) || transfer::is_in_queue()
+    {
         let index = transfer::attach_shared(arena.scope().index() as u64, arena.as_fd());
         Some(index.map_err(ser::Error::custom)?)
     } else {
@@ -43,23 +60,52 @@ fn pack<B, S: Serializer>(
     (wire, descriptor).serialize(serializer)
 }
 
+/// The arena that a message names, mapped from the descriptor that came along if need be.
+fn find(id: [u8; 16], descriptor: Option<u32>) -> Result<&'static arena::Arena, ShmError> {
+    let arena = match (arena::by_id(id, None), descriptor) {
+        (Err(ShmError::NotAnArena { .. }), Some(index)) => {
+            let copy = transfer::lend(index, |arena| arena.try_clone_to_owned())
+                .map_err(|error| ShmError::Os(io::Error::other(error)))?;
+            arena::by_id(id, Some(copy?))
+        }
+        (known, _) => known,
+    }?;
+    if transfer::from_stranger() && arena::is_common(arena) {
+        return Err(ShmError::NotAnArena {
+            reason: "an unrelated program names the arena that this program shares with its children",
+        });
+    }
+    Ok(arena)
+}
+
 fn unpack<'de, B, D: Deserializer<'de>>(
     deserializer: D,
     kind: Kind,
     fits: impl FnOnce(u32) -> bool,
 ) -> Result<Handle<B>, D::Error> {
+    transfer::admits_handles().map_err(de::Error::custom)?;
     let (wire, descriptor) = <(Wire, Option<u32>)>::deserialize(deserializer)?;
-    let arena = match (arena::by_id(wire.arena_id(), None), descriptor) {
-        (Err(ShmError::NotAnArena { .. }), Some(index)) => {
-            let copy = transfer::lend(index, |arena| arena.try_clone_to_owned())
-                .map_err(de::Error::custom)?;
-            copy.map_err(ShmError::from)
-                .and_then(|copy| arena::by_id(wire.arena_id(), Some(copy)))
-        }
-        (known, _) => known,
-    };
+    let arena = find(wire.arena_id(), descriptor);
     let handle = arena.and_then(|arena| wire.open(arena, kind, fits));
     handle.map_err(|error| de::Error::custom(transfer::fail(error)))
+}
+
+impl Serialize for Arena {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let arena = self.inner();
+        let index = transfer::attach_shared(arena.scope().index() as u64, arena.as_fd())
+            .map_err(ser::Error::custom)?;
+        (arena.header().id, index).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Arena {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Arena, D::Error> {
+        let (id, index) = <([u8; 16], u32)>::deserialize(deserializer)?;
+        find(id, Some(index))
+            .map(Arena::from_inner)
+            .map_err(|error| de::Error::custom(transfer::fail(error)))
+    }
 }
 
 macro_rules! travels {
@@ -131,3 +177,16 @@ travels!(
             == size_of::<crate::sync::owned::OwnedSemaphore>() + super::owned_semaphore::TAIL
     }
 );
+
+impl<T> Serialize for Queue<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        pack(self.core().handle(), Kind::Queue, serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Queue<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let handle = unpack(deserializer, Kind::Queue, Core::fits)?;
+        Ok(Queue::from_core(Core::of(handle)))
+    }
+}

@@ -1,5 +1,6 @@
 //! An arena: a memfd that a tree of processes shares, mapped once in each and never unmapped.
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
@@ -10,7 +11,7 @@ use super::layout::{self, CELLS_START, Header, LINE, MAGIC, Participant, SLOTS, 
 use crate::registry::Membership;
 use crate::sync::Scope;
 use crate::sys::identity::SCOPES;
-use crate::sys::local::Local;
+use crate::sys::local::{Local, LocalGuard};
 use crate::sys::memory::{self, Mapping};
 use crate::sys::robust::Robust;
 
@@ -37,6 +38,9 @@ static COMMON: Local<Common> = Local::new(Common {
     arena: None,
     inherited: None,
 });
+
+/// Held by whoever maps an arena.
+static ENTERING: Local<()> = Local::new(());
 
 #[derive(Default)]
 struct Common {
@@ -68,7 +72,7 @@ pub(crate) fn common() -> Result<&'static Arena, ShmError> {
         return Ok(arena);
     }
     let arena = match common.inherited.take() {
-        Some(descriptor) => map(descriptor)?,
+        Some(descriptor) => enter(&ENTERING.lock(), || map(descriptor))?,
         None => create()?,
     };
     common.arena = Some(arena);
@@ -113,29 +117,34 @@ pub(crate) fn by_id(id: [u8; 16], descriptor: Option<OwnedFd>) -> Result<&'stati
     if inherited {
         common()?;
     }
+    // One at a time from here on, so that two messages with the same arena do not map it twice.
+    let entering = ENTERING.lock();
     if let Some(arena) = all().find(|arena| arena.header().id == id) {
         return Ok(arena);
     }
     let descriptor = descriptor.ok_or(ShmError::NotAnArena {
         reason: "this process has no arena of that id, and the message carried no descriptor for it",
     })?;
-    let arena = map(descriptor)?;
-    if arena.header().id == id {
-        Ok(arena)
-    } else {
-        Err(ShmError::NotAnArena {
+    if look_at(descriptor.as_fd())?.id != id {
+        return Err(ShmError::NotAnArena {
             reason: "the descriptor and the handle name different arenas",
-        })
+        });
     }
+    enter(&entering, || map(descriptor))
 }
 
 /// The common arena once more, at another place and in another scope.
 pub(super) fn map_again() -> Result<&'static Arena, ShmError> {
-    map(common()?.as_fd().try_clone_to_owned()?)
+    let descriptor = common()?.as_fd().try_clone_to_owned()?;
+    enter(&ENTERING.lock(), || map(descriptor))
 }
 
 /// A new arena.
-fn create() -> Result<&'static Arena, ShmError> {
+pub(super) fn create() -> Result<&'static Arena, ShmError> {
+    enter(&ENTERING.lock(), make)
+}
+
+fn make() -> Result<Mapping, ShmError> {
     let file = memory::create("allcores")?;
     memory::set_length(file.as_fd(), CELLS_START as u64)?;
     let no_space = |source| ShmError::NoSpace {
@@ -169,39 +178,60 @@ fn create() -> Result<&'static Arena, ShmError> {
         (*header).unused.store((CELLS_START / LINE) as u64, Relaxed);
         (*header).guard.mutex.init();
     }
-    enter(mapping)
+    Ok(mapping)
 }
 
-/// Maps an arena that another process made, after looking at it closely.
-fn map(descriptor: OwnedFd) -> Result<&'static Arena, ShmError> {
+/// What the first page of a file says, of an arena that another process made.
+struct Look {
+    id: [u8; 16],
+    reserve: usize,
+}
+
+/// Looks closely at a file that is said to be an arena. Nothing is mapped for that, since mappings are for ever.
+fn look_at(file: BorrowedFd<'_>) -> Result<Look, ShmError> {
     let broken = |reason| Err(ShmError::NotAnArena { reason });
-    if !memory::cannot_shrink(descriptor.as_fd()) {
+    if !memory::cannot_shrink(file) {
         return broken("the file is not sealed against shrinking");
     }
-    if memory::length(descriptor.as_fd())? < CELLS_START as u64 {
+    let length = memory::length(file)?;
+    if length < CELLS_START as u64 {
         return broken("the file is too short");
     }
-    let look = Mapping::new(descriptor.try_clone()?, 4096)?;
-    // SAFETY: the file is at least a page long and cannot shrink; every bit pattern is a valid Header.
-    let header = unsafe { look.base().cast::<Header>().as_ref() };
-    let (magic, version, slots, reserve) =
-        (header.magic, header.version, header.slots, header.reserve);
-    if magic != MAGIC {
+    let mut page = [0; 4096];
+    memory::read_exactly(file, &mut page, 0)?;
+    let four = |at| u32::from_ne_bytes(std::array::from_fn(|n| page[at + n]));
+    let eight = |at| u64::from_ne_bytes(std::array::from_fn(|n| page[at + n]));
+    if eight(offset_of!(Header, magic)) != MAGIC {
         return broken("it does not begin as one");
     }
-    if version != VERSION || slots != SLOTS as u32 {
+    let slots = four(offset_of!(Header, slots));
+    if four(offset_of!(Header, version)) != VERSION || slots != SLOTS as u32 {
         return broken("it has another layout");
     }
+    let reserve = eight(offset_of!(Header, reserve));
     if !(LEAST_RESERVE as u64..=RESERVE as u64).contains(&reserve) {
         return broken("its size makes no sense");
     }
-    enter(Mapping::new(descriptor, reserve as usize)?)
+    if eight(offset_of!(Header, provided)) > length {
+        return broken("it says to be longer than its file");
+    }
+    Ok(Look {
+        id: std::array::from_fn(|n| page[offset_of!(Header, id) + n]),
+        reserve: reserve as usize,
+    })
 }
 
-/// Gives the mapping a scope.
-fn enter(mapping: Mapping) -> Result<&'static Arena, ShmError> {
-    static ENTERING: Local<()> = Local::new(());
-    let _one_at_a_time = ENTERING.lock();
+/// Maps an arena that another process made, after looking at it closely.
+fn map(descriptor: OwnedFd) -> Result<Mapping, ShmError> {
+    let reserve = look_at(descriptor.as_fd())?.reserve;
+    Ok(Mapping::new(descriptor, reserve)?)
+}
+
+/// Gives a mapping a scope. Asks for it only once there is a place, since a mapping is never undone.
+fn enter(
+    _one_at_a_time: &LocalGuard<'_, ()>,
+    make: impl FnOnce() -> Result<Mapping, ShmError>,
+) -> Result<&'static Arena, ShmError> {
     let free = ARENAS
         .iter()
         .enumerate()
@@ -211,7 +241,7 @@ fn enter(mapping: Mapping) -> Result<&'static Arena, ShmError> {
         return Err(ShmError::TooManyArenas { limit: SCOPES - 1 });
     };
     let arena = Box::new(Arena {
-        mapping,
+        mapping: make()?,
         scope: Scope::arena(index as u8),
         joined: AtomicU64::new(0),
         membership: Local::new(Membership::default()),

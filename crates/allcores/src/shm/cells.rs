@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 use super::arena::{self, Arena};
 use super::layout::{CLASSES, CellHeader, LABEL, LINE, SLOTS};
 use super::{ShmError, pins};
+use crate::multiprocessing::queue;
+use crate::registry;
 use crate::sync::Scope;
 use crate::sys::memory;
 use std::os::fd::AsFd;
@@ -29,6 +31,9 @@ pub(super) const CHILD: u32 = 2;
 
 /// The least by which an arena grows.
 const GROWTH: u64 = 256 << 10;
+
+/// The most bytes that a cell can hold: 1 GiB less its header.
+pub(crate) const LONGEST_CELL: usize = (lines_of(CLASSES - 1) as usize - 1) * LINE;
 
 /// What a cell holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,7 @@ pub(crate) enum Kind {
     Barrier = 7,
     /// Memory that belongs to another cell or to a participant.
     Part = 8,
+    Queue = 9,
 }
 
 impl Kind {
@@ -56,6 +62,7 @@ impl Kind {
             Kind::Condition => "Condition",
             Kind::Barrier => "Barrier",
             Kind::Part => "part",
+            Kind::Queue => "Queue",
         }
     }
 
@@ -70,6 +77,7 @@ impl Kind {
             Condition,
             Barrier,
             Part,
+            Queue,
         ]
         .into_iter()
         .find(|kind| *kind as u32 == number)
@@ -168,7 +176,22 @@ impl Guarded<'_> {
         Ok(cell)
     }
 
-    fn describe(&self, cell: Cell, kind: Kind, bytes: usize, label: &str) -> &'static CellHeader {
+    /// A new part of `parent` with whatever contents, freed with it; `keeper` is noted in it before it is part of anything.
+    pub(crate) fn allocate_segment(
+        &self,
+        parent: u32,
+        bytes: usize,
+        keeper: u32,
+    ) -> Result<Cell, ShmError> {
+        let cell = self.take(bytes)?;
+        let header = self.outline(cell, Kind::Part, bytes);
+        header.holders[0].store(u64::from(keeper), Relaxed);
+        header.link.store(parent, Relaxed);
+        header.state.store(CHILD, Release);
+        Ok(cell)
+    }
+
+    fn outline(&self, cell: Cell, kind: Kind, bytes: usize) -> &'static CellHeader {
         let header = self.header(cell);
         header.kind.store(kind as u32, Relaxed);
         header.bytes.store(bytes as u32, Relaxed);
@@ -176,6 +199,11 @@ impl Guarded<'_> {
             word.store(0, Relaxed);
         }
         header.more_holders.store(0, Relaxed);
+        header
+    }
+
+    fn describe(&self, cell: Cell, kind: Kind, bytes: usize, label: &str) -> &'static CellHeader {
+        let header = self.outline(cell, kind, bytes);
         let mut short = [0; LABEL];
         let tail = &label.as_bytes()[label.len().saturating_sub(LABEL)..];
         short[..tail.len()].copy_from_slice(tail);
@@ -280,13 +308,54 @@ impl Guarded<'_> {
     /// Participant `slot` holds the cell from now on.
     pub(crate) fn hold(&self, cell: Cell, slot: usize) -> Result<(), ShmError> {
         self.bit(cell, slot)?.fetch_or(1 << (slot % 64), Relaxed);
+        if let Some(contents) = self.queue_in(cell) {
+            queue::one_more_holds(contents);
+        }
         Ok(())
+    }
+
+    /// Whether anybody who lives holds the cell but participant `slot`, or a message carries it.
+    pub(crate) fn others_hold(&self, cell: Cell, slot: usize) -> bool {
+        let header = self.header(cell);
+        let scope = self.arena.scope();
+        let holds = |other: usize| {
+            let word = match other {
+                0..128 => header.holders[other / 64].load(Relaxed),
+                _ => match header.more_holders.load(Relaxed) {
+                    0 => 0,
+                    more => self.high_bits(Cell(more))[(other - 128) / 64].load(Relaxed),
+                },
+            };
+            word & 1 << (other % 64) != 0
+        };
+        let high = self.arena.header().high.load(Acquire) as usize;
+        (0..high.min(SLOTS)).any(|other| {
+            other != slot
+                && holds(other)
+                && !registry::is_dead(scope, registry::owner_at_slot(scope, other))
+        }) || pins::pinned(self, cell)
+    }
+
+    /// The contents of a cell that lives, if it is a queue.
+    fn queue_in(&self, cell: Cell) -> Option<NonNull<u8>> {
+        let header = self.header(cell);
+        let queue =
+            header.kind.load(Relaxed) == Kind::Queue as u32 && header.state.load(Relaxed) == LIVE;
+        queue.then(|| self.arena.body(cell)).flatten()
+    }
+
+    /// If the cell is a queue: one of those who held it does not, or a message that carried it is gone.
+    pub(super) fn one_less(&self, cell: Cell, died: bool) {
+        if let Some(contents) = self.queue_in(cell) {
+            queue::one_less_holds(self, cell.0, contents, self.arena.scope(), died);
+        }
     }
 
     /// Participant `slot` holds the cell no longer.
     pub(crate) fn let_go(&self, cell: Cell, slot: usize) {
         self.clear(self.header(cell), slot);
         self.free_if_unused(cell);
+        self.one_less(cell, false);
     }
 
     pub(super) fn clear(&self, header: &CellHeader, slot: usize) {
@@ -308,6 +377,9 @@ impl Guarded<'_> {
             && !self.has_holders(header)
             && !pins::pinned(self, cell)
         {
+            if let Some(contents) = self.queue_in(cell) {
+                queue::abandon(self, contents);
+            }
             self.free(cell);
             self.free_children(cell);
         }
@@ -340,19 +412,28 @@ impl Guarded<'_> {
         if more != 0 {
             self.free_child(Cell(more));
         }
-        // Only a Condition has parts of its own, and only after a crowd: looking for them is worth a walk then.
-        if kind == Some(Kind::Condition)
-            && self
-                .arena
-                .body(parent)
-                .is_some_and(crate::multiprocessing::has_overflow)
-        {
-            self.walk(|cell, header| {
-                if header.state.load(Relaxed) == CHILD && header.link.load(Relaxed) == parent.0 {
-                    self.free(cell);
-                }
-            });
+        // A Condition has parts of its own only after a crowd, a queue once it was used: looking for them is worth a walk then.
+        let has_parts = match kind {
+            Some(Kind::Condition) => crate::multiprocessing::has_overflow,
+            Some(Kind::Queue) => queue::has_segments,
+            _ => return,
+        };
+        if self.arena.body(parent).is_some_and(has_parts) {
+            self.free_children_of(parent.0, |_, _| true);
         }
+    }
+
+    /// Frees those parts of a cell of which `unwanted`, given the part and its keeper, says so.
+    pub(crate) fn free_children_of(&self, parent: u32, unwanted: impl Fn(Cell, u64) -> bool) {
+        self.walk(|cell, header| {
+            if header.state.load(Relaxed) == CHILD
+                && header.link.load(Relaxed) == parent
+                && header.kind.load(Relaxed) == Kind::Part as u32
+                && unwanted(cell, header.holders[0].load(Acquire))
+            {
+                self.free(cell);
+            }
+        });
     }
 }
 

@@ -80,8 +80,9 @@ pub(crate) struct Wire {
 }
 
 impl<B> Handle<B> {
-    /// A new cell in the common arena, `tail` bytes larger than a `B`, made by `init` from zeroed memory.
-    pub(crate) fn create(
+    /// A new cell in an arena, `tail` bytes larger than a `B`, made by `init` from zeroed memory.
+    pub(crate) fn create_in(
+        arena: &'static Arena,
         kind: Kind,
         tail: usize,
         location: &Location<'_>,
@@ -93,7 +94,6 @@ impl<B> Handle<B> {
                 "what lies in an arena is aligned to 64 bytes at most"
             )
         };
-        let arena = arena::common()?;
         let slot = registry::join(arena)?;
         let bytes = size_of::<B>() + tail;
         let label = cells::site(location);
@@ -187,6 +187,13 @@ impl<B> Handle<B> {
             .inspect_err(|_| pinned.undo())
     }
 
+    /// Whether nobody else who lives has a handle on the cell: no other process, no message on its way, no other copy here.
+    pub(crate) fn alone(&self) -> bool {
+        let Held { arena, cell, .. } = *self.held;
+        Arc::strong_count(&self.held) == 1
+            && registry::slot(arena).is_some_and(|slot| !arena.guard().others_hold(cell, slot))
+    }
+
     /// The line at which the cell begins.
     pub(crate) fn line(&self) -> u32 {
         self.held.cell.0
@@ -223,6 +230,10 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
+    pub(crate) fn pin(&self) -> Pin {
+        self.pin
+    }
+
     /// The message was not sent, or nobody will ever open it.
     pub(crate) fn undo(&self) {
         pins::unpin(&self.arena.guard(), self.pin);

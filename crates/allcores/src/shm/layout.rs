@@ -119,6 +119,13 @@ pub(crate) struct CellHeader {
     pub(crate) label: UnsafeCell<[u8; LABEL]>,
 }
 
+impl CellHeader {
+    /// How many bytes it could hold.
+    pub(crate) fn room(&self) -> usize {
+        (self.lines.load(std::sync::atomic::Ordering::Relaxed) as usize).saturating_sub(1) * LINE
+    }
+}
+
 pub(crate) const LABEL: usize = 20;
 
 const _: () = {

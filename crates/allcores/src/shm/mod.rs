@@ -9,11 +9,14 @@ pub(crate) mod cells;
 mod error;
 pub(crate) mod handle;
 pub(crate) mod layout;
-mod pins;
+pub(crate) mod pins;
 mod recovery;
+mod separate;
 mod shareable;
 
+pub(crate) use cells::LONGEST_CELL;
 pub use error::ShmError;
+pub use separate::Arena;
 pub use shareable::Shareable;
 
 /// For tests: the common arena mapped a second time in this process, as if by another one. Not part of the API.

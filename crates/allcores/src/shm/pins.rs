@@ -36,6 +36,22 @@ pub(crate) struct Pin {
     tag: u32,
 }
 
+impl Pin {
+    /// As it lies in memory.
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        (u64::from(self.tag) << 32 | u64::from(self.index)).to_le_bytes()
+    }
+
+    /// From what lay in memory.
+    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Pin {
+        let word = u64::from_le_bytes(bytes);
+        Pin {
+            index: word as u32,
+            tag: (word >> 32) as u32,
+        }
+    }
+}
+
 fn blocks<'a>(guarded: &'a Guarded<'_>) -> impl Iterator<Item = &'static Block> + 'a {
     let mut line = guarded.arena.header().guard.pins.load(Acquire);
     std::iter::from_fn(move || {
@@ -140,6 +156,7 @@ pub(crate) fn unpin(guarded: &Guarded<'_>, pin: Pin) -> bool {
     let cell = word.cell.swap(0, AcqRel);
     if cell != 0 {
         guarded.free_if_unused(Cell(cell));
+        guarded.one_less(Cell(cell), false);
     }
     cell != 0
 }

@@ -46,6 +46,7 @@ impl Guarded<'_> {
             }
             self.clear(header, slot);
             self.free_if_unused(cell);
+            self.one_less(cell, true);
         });
     }
 

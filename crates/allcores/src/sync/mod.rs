@@ -18,7 +18,7 @@ pub mod semaphore;
 #[cfg(not(allcores_loom))]
 mod scope;
 #[cfg(not(allcores_loom))]
-mod sleep;
+pub(crate) mod sleep;
 mod spin;
 
 pub use barrier::Barrier;

@@ -50,6 +50,11 @@ impl Scope {
         }
     }
 
+    /// Whether this thread has made itself known: then [`Scope::me`] waits for nobody.
+    pub(crate) fn knows_this_thread(self) -> bool {
+        identity::cached(self.index()) != 0
+    }
+
     /// To be called before taking it upon oneself to wake others, or to be woken in their place: whoever is killed in the
     /// midst of that must be heard to die. Nothing to do but in a forked child that has only used its parent's handles. May
     /// run in a signal handler.

@@ -5,9 +5,6 @@
 //! looks: if the holder waits for *this* CPU, it can go on at once, and neither of us needs a sleep or a wake-up. The same
 //! in outline as parking_lot's `SpinWait`.
 
-#[cfg(not(allcores_loom))]
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-
 use super::door::Scope;
 
 /// Looks with pauses between them: 2, 4 and 8.
@@ -28,23 +25,6 @@ pub(crate) struct Spin {
     last: u32,
 }
 
-/// With one CPU whoever holds the lock cannot run while we look.
-///
-/// Not what this thread may run on, which says nothing of the holder: in a program that pins each thread to a CPU of its
-/// own, looking helps. And not std's available_parallelism, which allocates: we may be in a signal handler.
-#[cfg(not(allcores_loom))]
-fn alone() -> bool {
-    static CPUS: AtomicU8 = AtomicU8::new(0);
-    match CPUS.load(Relaxed) {
-        0 => {
-            let one = crate::sys::cpus_online() == 1;
-            CPUS.store(if one { 1 } else { 2 }, Relaxed);
-            one
-        }
-        cpus => cpus == 1,
-    }
-}
-
 #[cfg(not(allcores_loom))]
 impl Spin {
     pub(crate) fn new(scope: Scope) -> Spin {
@@ -55,7 +35,12 @@ impl Spin {
         };
         Spin {
             last: PAUSING + offering,
-            turn: if alone() { PAUSING } else { 0 },
+            // With one CPU whoever holds the lock cannot run while we look.
+            turn: if crate::sys::has_one_cpu() {
+                PAUSING
+            } else {
+                0
+            },
         }
     }
 

@@ -58,8 +58,10 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>, least: i32) -> io::Result<OwnedFd> {
 /// What a descriptor stands for, as far as messages can pass through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {
-    /// A socket: both ways, descriptors too.
+    /// A local socket: both ways, descriptors too.
     Socket,
+    /// A socket of any other family: both ways, bytes only, and perhaps to another machine.
+    Network,
     /// A pipe: one way, bytes only.
     Pipe,
 }
@@ -68,7 +70,10 @@ pub(crate) enum Channel {
 pub(crate) fn channel(fd: BorrowedFd<'_>) -> io::Result<Option<Channel>> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
     Ok(match kind {
-        FileType::Socket => Some(Channel::Socket),
+        FileType::Socket => match rustix::net::sockopt::socket_domain(fd)? {
+            AddressFamily::UNIX => Some(Channel::Socket),
+            _ => Some(Channel::Network),
+        },
         FileType::Fifo => Some(Channel::Pipe),
         _ => None,
     })

@@ -31,6 +31,24 @@ pub(crate) fn length(file: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(rustix::fs::fstat(file)?.st_size as u64)
 }
 
+/// Reads the bytes at `offset` without mapping them. An end before that is an error.
+pub(crate) fn read_exactly(
+    file: BorrowedFd<'_>,
+    mut into: &mut [u8],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !into.is_empty() {
+        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *into, offset))? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                into = &mut into[count..];
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether the file is sealed against shrinking.
 pub(crate) fn cannot_shrink(file: BorrowedFd<'_>) -> bool {
     rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))

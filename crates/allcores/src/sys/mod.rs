@@ -46,10 +46,33 @@ pub mod model;
 
 /// How many CPUs the machine runs on, whoever may use them.
 #[cfg(not(allcores_loom))]
-pub(crate) fn cpus_online() -> usize {
+fn cpus_online() -> usize {
     // SAFETY: a query of a number; async-signal-safe.
     let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     online.max(1) as usize
+}
+
+/// Whether there is one CPU only: asked once. Not what this thread may run on, which says nothing of others. And not std's
+/// available_parallelism, which allocates: we may be in a signal handler.
+#[cfg(not(allcores_loom))]
+pub(crate) fn has_one_cpu() -> bool {
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+    static CPUS: AtomicU8 = AtomicU8::new(0);
+    match CPUS.load(Relaxed) {
+        0 => {
+            let one = cpus_online() == 1;
+            CPUS.store(if one { 1 } else { 2 }, Relaxed);
+            one
+        }
+        cpus => cpus == 1,
+    }
+}
+
+/// The CPU on which the caller runs, or ran a moment ago. Since glibc 2.35 a read of memory.
+#[cfg(not(allcores_loom))]
+pub(crate) fn current_cpu() -> u32 {
+    // SAFETY: takes nothing. It fails on kernels without getcpu only; any answer will do then.
+    unsafe { libc::sched_getcpu() }.max(0) as u32
 }
 
 /// Lets others run on this CPU, if they want to.

@@ -12,8 +12,9 @@ use crate::multiprocessing::transfer::TransferError;
 pub struct CodecError(Box<dyn Error + Send + Sync>);
 
 impl CodecError {
-    pub(crate) fn new(error: impl Error + Send + Sync + 'static) -> CodecError {
-        CodecError(Box::new(error))
+    /// What went wrong, as the codec says it; a text will do.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> CodecError {
+        CodecError(error.into())
     }
 
     pub(crate) fn left_over(bytes: usize) -> CodecError {

@@ -1,5 +1,8 @@
 //! Messages between processes; see `README.md` beside this file.
 
+#[doc(hidden)]
+pub mod auth;
+pub mod codec;
 mod error;
 #[doc(hidden)]
 pub mod frame;
@@ -17,6 +20,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
 
+pub use codec::{Codec, Compact};
 pub use error::{BufferTooShort, CodecError, RecvError, RecvIntoError, SendError};
 pub use pipe::{Pipe, SimplexPipe};
 pub use wait::wait;
@@ -27,16 +31,19 @@ use crate::sys::fds::{self, Channel};
 use frame::Header;
 use stream::Stream;
 
+/// Set in the index of a Connection's descriptor that travels: its far end may be an unrelated program's.
+const FOREIGN: u32 = 1 << 31;
+
 /// What the missing direction of a one-way [`Connection`] carries: there is no such value, so that call cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
 
 /// One end of a channel to another process, or to another thread: it sends values of type `S` and receives values of
-/// type `R`.
+/// type `R`, as bytes that the codec `C` makes.
 ///
 /// Framing is that of CPython's `multiprocessing.connection`, so [`send_bytes`](Connection::send_bytes) and
-/// [`recv_bytes`](Connection::recv_bytes) talk to a Python peer; [`send`](Connection::send) and
-/// [`recv`](Connection::recv) put a value into such a message with serde and [postcard](https://docs.rs/postcard).
+/// [`recv_bytes`](Connection::recv_bytes) talk to a Python peer. [`send`](Connection::send) and
+/// [`recv`](Connection::recv) put a value into such a message with serde; in which bytes, the [`codec`] says.
 ///
 /// All methods take `&self`, and an end may be shared by threads: each direction has a lock of its own, held for one
 /// message, so that messages of two threads never mix. (Python's do.) Two *processes* that hold the same end have no
@@ -48,13 +55,13 @@ pub enum Never {}
 ///
 /// When a peer dies, receiving ends with [`RecvError::Closed`] or [`RecvError::Truncated`], sending with
 /// [`SendError::Closed`]; nothing hangs, and no SIGPIPE is raised.
-pub struct Connection<S, R> {
+pub struct Connection<S, R, C = Compact> {
     stream: Stream,
-    carries: PhantomData<fn(&S) -> R>,
+    carries: PhantomData<fn(&S, C) -> R>,
 }
 
-impl<S, R> Connection<S, R> {
-    fn over(fd: OwnedFd, channel: Channel) -> Connection<S, R> {
+impl<S, R, C> Connection<S, R, C> {
+    fn over(fd: OwnedFd, channel: Channel) -> Connection<S, R, C> {
         Connection {
             stream: Stream::new(fd, channel),
             carries: PhantomData,
@@ -66,7 +73,7 @@ impl<S, R> Connection<S, R> {
     ///
     /// # Errors
     /// `InvalidInput` for anything but a socket or a pipe.
-    pub fn from_fd(fd: OwnedFd) -> io::Result<Connection<S, R>> {
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Connection<S, R, C>> {
         match fds::channel(fd.as_fd())? {
             Some(channel) => Ok(Connection::over(fd, channel)),
             None => Err(io::Error::new(
@@ -79,6 +86,27 @@ impl<S, R> Connection<S, R> {
         }
     }
 
+    /// The same end with another codec: what is sent and received from now on is made of other bytes. The far end must
+    /// change with it.
+    ///
+    /// ```
+    /// use allcores::multiprocessing::connection::{Codec, Compact, Connection, Pipe};
+    /// fn like_mine<C: Codec>() -> std::io::Result<(Connection<u8, u8, C>, Connection<u8, u8, C>)> {
+    ///     let (one, other) = Pipe()?;
+    ///     Ok((one.with_codec(), other.with_codec()))
+    /// }
+    /// let (a, b) = like_mine::<Compact>()?;
+    /// a.send(&1)?;
+    /// assert_eq!(b.recv()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_codec<D>(self) -> Connection<S, R, D> {
+        Connection {
+            stream: self.stream,
+            carries: PhantomData,
+        }
+    }
+
     /// The descriptor's number, for logging and for foreign interfaces. Python's `fileno()`.
     pub fn fileno(&self) -> RawFd {
         self.stream.fd().as_raw_fd()
@@ -88,7 +116,7 @@ impl<S, R> Connection<S, R> {
     pub fn close(self) {}
 }
 
-impl<S: Serialize, R> Connection<S, R> {
+impl<S: Serialize, R, C: Codec> Connection<S, R, C> {
     /// Sends a value as one message. Waits while the channel is full (about 200 KiB unread on most systems).
     ///
     /// Large byte strings go faster with [`Connection::send_bytes`]: serde takes a `Vec<u8>` byte by byte.
@@ -97,7 +125,7 @@ impl<S: Serialize, R> Connection<S, R> {
     /// [`SendError::Closed`] once no receiver is left; [`SendError::Encode`] and [`SendError::Transfer`] leave the
     /// connection as it was.
     pub fn send(&self, value: &S) -> Result<(), SendError> {
-        let (encoded, mut outgoing) = stream::encode(value, self.stream.outgoing())?;
+        let (encoded, mut outgoing) = stream::encode_with::<C, _>(value, self.stream.outgoing())?;
         // Lost, unless told otherwise.
         let parcels = outgoing.take_parcels();
         let (bytes, start) = encoded.into_frame();
@@ -117,7 +145,7 @@ impl<S: Serialize, R> Connection<S, R> {
     }
 }
 
-impl<S, R: DeserializeOwned> Connection<S, R> {
+impl<S, R: DeserializeOwned, C: Codec> Connection<S, R, C> {
     /// Receives the next message as a value. Waits for it.
     ///
     /// # Errors
@@ -125,7 +153,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// message can be received; descriptors that came with the bad one are closed.
     pub fn recv(&self) -> Result<R, RecvError> {
         let (message, incoming) = self.stream.receive(None)?;
-        stream::decode(&message, incoming)
+        stream::decode_with::<C, _>(&message, incoming)
     }
 
     /// Receives the next message as bytes. Waits for it. Descriptors that come with it are closed.
@@ -181,43 +209,49 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     }
 }
 
-impl<S, R> Serialize for Connection<S, R> {
+impl<S, R, C> Serialize for Connection<S, R, C> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let index = transfer::attach(self.as_fd()).map_err(Z::Error::custom)?;
-        serializer.serialize_u32(index)
+        let mark = if self.stream.is_foreign() { FOREIGN } else { 0 };
+        serializer.serialize_u32(index | mark)
     }
 }
 
-impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
+impl<'de, S, R, C> Deserialize<'de> for Connection<S, R, C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let index = u32::deserialize(deserializer)?;
-        let (fd, channel) = transfer::take_as(index, "a socket or a pipe", |fd| {
+        let marked = u32::deserialize(deserializer)?;
+        let (fd, channel) = transfer::take_as(marked & !FOREIGN, "a socket or a pipe", |fd| {
             fds::channel(fd).ok().flatten()
         })
         .map_err(D::Error::custom)?;
-        Ok(Connection::over(fd, channel))
+        // Who holds the far end of a stranger's channel, nobody can tell.
+        let foreign = marked & FOREIGN != 0 || transfer::from_stranger();
+        Ok(Connection {
+            stream: Stream::with_stranger(fd, channel, foreign),
+            carries: PhantomData,
+        })
     }
 }
 
-impl<S, R> AsFd for Connection<S, R> {
+impl<S, R, C> AsFd for Connection<S, R, C> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.fd()
     }
 }
 
-impl<S, R> AsRawFd for Connection<S, R> {
+impl<S, R, C> AsRawFd for Connection<S, R, C> {
     fn as_raw_fd(&self) -> RawFd {
         self.fileno()
     }
 }
 
-impl<S, R> From<Connection<S, R>> for OwnedFd {
-    fn from(connection: Connection<S, R>) -> OwnedFd {
+impl<S, R, C> From<Connection<S, R, C>> for OwnedFd {
+    fn from(connection: Connection<S, R, C>) -> OwnedFd {
         connection.stream.into_fd()
     }
 }
 
-impl<S, R> fmt::Debug for Connection<S, R> {
+impl<S, R, C> fmt::Debug for Connection<S, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("fileno", &self.fileno())

@@ -5,9 +5,13 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::BufferTooShort;
+use super::codec::{Codec, Compact};
 use super::error::{RecvError, RecvIntoError, SendError};
 use super::frame::{Frame, Header, MOST_HEADER, Want};
-use super::{BufferTooShort, CodecError};
 use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
 use crate::sync::{Acquired, Lock, Scope};
 use crate::sys::clock::Deadline;
@@ -21,6 +25,8 @@ const STEP: u64 = 1 << 20;
 pub(crate) struct Stream {
     fd: OwnedFd,
     channel: Channel,
+    /// The far end may be an unrelated program.
+    foreign: bool,
     sending: Direction,
     receiving: Direction,
 }
@@ -80,9 +86,17 @@ impl Stream {
         Stream {
             fd,
             channel,
+            foreign: channel == Channel::Network,
             sending: Direction::default(),
             receiving: Direction::default(),
         }
+    }
+
+    /// Over a descriptor whose far end may be an unrelated program's, if `foreign` says so.
+    pub(crate) fn with_stranger(fd: OwnedFd, channel: Channel, foreign: bool) -> Stream {
+        let mut stream = Stream::new(fd, channel);
+        stream.foreign |= foreign;
+        stream
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -93,6 +107,10 @@ impl Stream {
         self.channel
     }
 
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.foreign
+    }
+
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.fd
     }
@@ -101,8 +119,10 @@ impl Stream {
     pub(crate) fn outgoing(&self) -> Outgoing {
         match self.channel {
             Channel::Socket => Outgoing::with_room(fds::MOST_DESCRIPTORS),
+            Channel::Network => Outgoing::over_network(),
             Channel::Pipe => Outgoing::over_pipe(),
         }
+        .for_stranger(self.foreign)
     }
 
     /// Sends `header` and `payload` in one write, and `descriptors` with their first byte.
@@ -119,7 +139,7 @@ impl Stream {
         let mut begun = false;
         while !parts.is_empty() {
             let written = match self.channel {
-                Channel::Socket => fds::send(self.fd(), parts, descriptors),
+                Channel::Socket | Channel::Network => fds::send(self.fd(), parts, descriptors),
                 Channel::Pipe => fds::write_pipe(self.fd(), parts),
             };
             match written {
@@ -197,14 +217,14 @@ impl Stream {
                         received.bytes
                     })
                 }
-                Channel::Pipe => fds::read(self.fd(), room),
+                Channel::Network | Channel::Pipe => fds::read(self.fd(), room),
             };
             match self.some(count, frame)? {
                 0 => return Err(RecvError::Closed),
                 count => frame.header(&bytes[..count])?,
             }
         }
-        Ok(Incoming::new(descriptors, cut_short))
+        Ok(Incoming::new(descriptors, cut_short).of_stranger(self.foreign))
     }
 
     fn receive_payload(&self, frame: &mut Frame) -> Result<Vec<u8>, RecvError> {
@@ -267,21 +287,30 @@ impl Stream {
     }
 }
 
-/// Serialises `value` into a frame of its own, header included, while its handles hand over what they stand for.
-pub(crate) fn encode<T: serde::Serialize>(
+/// Serialises `value` into a frame of its own, header included, while its handles hand over what they stand for: between
+/// relatives, who run the same program.
+pub(crate) fn encode<T: Serialize>(
+    value: &T,
+    outgoing: Outgoing,
+) -> Result<(Encoded, Outgoing), SendError> {
+    encode_with::<Compact, T>(value, outgoing)
+}
+
+/// As [`encode`], with a codec.
+pub(crate) fn encode_with<C: Codec, T: Serialize>(
     value: &T,
     outgoing: Outgoing,
 ) -> Result<(Encoded, Outgoing), SendError> {
     // Room for the longest header, so that header and payload are one piece in the end.
     let bytes = vec![0; MOST_HEADER];
-    let (result, outgoing, failure) =
-        transfer::sending(outgoing, || postcard::to_extend(value, bytes));
+    let outgoing = outgoing.in_codec::<C>();
+    let (result, outgoing, failure) = transfer::sending(outgoing, || C::encode(value, bytes));
     match (result, failure) {
         (Ok(bytes), _) => Ok((Encoded { bytes }, outgoing)),
         (Err(_), Some(failure)) => Err(failure.into()),
-        (Err(error), None) => Err(SendError::Encode {
+        (Err(reason), None) => Err(SendError::Encode {
             of: std::any::type_name::<T>(),
-            reason: CodecError::new(error),
+            reason,
         }),
     }
 }
@@ -306,20 +335,27 @@ impl Encoded {
     }
 }
 
-/// The value that a message holds, all of it; its handles take what came along.
-pub(crate) fn decode<T: serde::de::DeserializeOwned>(
+/// The value that a message holds, all of it; its handles take what came along. Between relatives.
+pub(crate) fn decode<T: DeserializeOwned>(
     message: &[u8],
     incoming: Incoming,
 ) -> Result<T, RecvError> {
-    let (result, failure) = transfer::receiving(incoming, || postcard::take_from_bytes(message));
-    let reason = match (result, failure) {
-        (Ok((value, [])), _) => return Ok(value),
-        (Ok((_, rest)), _) => CodecError::left_over(rest.len()),
-        (Err(_), Some(failure)) => return Err(failure.into()),
-        (Err(error), None) => CodecError::new(error),
-    };
-    Err(RecvError::Decode {
-        expected: std::any::type_name::<T>(),
-        reason,
-    })
+    decode_with::<Compact, T>(message, incoming)
+}
+
+/// As [`decode`], with a codec.
+pub(crate) fn decode_with<C: Codec, T: DeserializeOwned>(
+    message: &[u8],
+    incoming: Incoming,
+) -> Result<T, RecvError> {
+    let incoming = incoming.in_codec::<C>();
+    let (result, failure) = transfer::receiving(incoming, || C::decode(message));
+    match (result, failure) {
+        (Ok(value), _) => Ok(value),
+        (Err(_), Some(failure)) => Err(failure.into()),
+        (Err(reason), None) => Err(RecvError::Decode {
+            expected: std::any::type_name::<T>(),
+            reason,
+        }),
+    }
 }

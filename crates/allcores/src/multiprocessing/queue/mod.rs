@@ -1,0 +1,25 @@
+//! Queues between processes; see `README.md` beside this file.
+
+mod body;
+mod core;
+mod done;
+mod error;
+mod joinable;
+mod many;
+mod message;
+mod record;
+mod segments;
+mod simple;
+mod typed;
+mod wait;
+
+pub use done::{ItemsLost, TooManyDone};
+pub use error::{GetError, PutError, PutManyError};
+pub use joinable::JoinableQueue;
+pub use many::GotMany;
+pub use record::Damaged;
+pub use simple::SimpleQueue;
+pub use typed::Queue;
+
+pub(crate) use core::Core;
+pub(crate) use segments::{abandon, has_segments, one_less_holds, one_more_holds};

@@ -1,0 +1,168 @@
+//! Separate arenas: everything works in them as in the common one, and they travel with the handles into them.
+
+use std::sync::Mutex;
+
+use allcores::multiprocessing::process::Process;
+use allcores::multiprocessing::{
+    Barrier, BoundedSemaphore, Condition, Event, ForeignLock, Lock, OwnedSemaphore, Pipe, RLock,
+    Semaphore, SimplexPipe, WaitError,
+};
+use allcores::shm::{Arena, ShmError, usage};
+use serde::{Deserialize, Serialize};
+
+/// Cells of the common arena are counted here: tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> std::sync::MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Everything {
+    lock: Lock<u64>,
+    rlock: RLock<u64>,
+    semaphore: Semaphore,
+    bounded: BoundedSemaphore,
+    owned: OwnedSemaphore,
+    event: Event,
+    condition: Condition,
+    barrier: Barrier,
+}
+
+impl Everything {
+    fn new_in(arena: &Arena) -> Everything {
+        Everything {
+            lock: Lock::new_in(arena, 1).unwrap(),
+            rlock: RLock::new_in(arena, 2).unwrap(),
+            semaphore: Semaphore::new_in(arena, 3).unwrap(),
+            bounded: BoundedSemaphore::new_in(arena, 4).unwrap(),
+            owned: OwnedSemaphore::new_in(arena, 5).unwrap(),
+            event: Event::new_in(arena).unwrap(),
+            condition: Condition::new_in(arena).unwrap(),
+            barrier: Barrier::new_in(arena, 2).unwrap(),
+        }
+    }
+}
+
+/// Uses each of them, as the other party of `the_other_half`.
+fn half(all: Everything) -> u64 {
+    all.barrier.wait().unwrap();
+    assert_eq!(*all.rlock.acquire().unwrap(), 2);
+    all.semaphore.acquire();
+    assert_eq!(all.semaphore.value(), 2);
+    assert!(all.bounded.release().is_err());
+    assert!(all.owned.try_acquire());
+    assert!(!all.event.is_set());
+    let mut guard = all.lock.acquire().unwrap();
+    *guard += 1;
+    all.condition.notify_one(&guard).unwrap();
+    let seen = *guard;
+    drop(guard);
+    all.event.wait();
+    seen
+}
+
+#[test]
+fn all_primitives_work_between_processes_in_a_separate_arena() {
+    let _turn = turn();
+    let before = usage().unwrap();
+    let arena = Arena::new().unwrap();
+    let all = Everything::new_in(&arena);
+    assert_eq!(usage().unwrap(), before, "the common arena is as it was");
+    let mut guard = all.lock.acquire().unwrap();
+    let child = Process::new(half, all.clone()).start().unwrap();
+    all.barrier.wait().unwrap();
+    all.condition.wait_for(&mut guard, |n| **n == 2).unwrap();
+    drop(guard);
+    all.event.set();
+    assert_eq!(child.result().unwrap(), 2);
+    // The child has ended without returning its permit: it comes back to whoever needs it.
+    for _ in 0..5 {
+        assert!(all.owned.try_acquire());
+    }
+    assert_eq!(usage().unwrap(), before, "the common arena is as it was");
+}
+
+#[test]
+fn an_arena_travels_and_stays_itself() {
+    let _turn = turn();
+    let arena = Arena::new().unwrap();
+    let (a, b) = Pipe::<Arena, Arena>().unwrap();
+    a.send(&arena).unwrap();
+    assert!(b.recv().unwrap().same(&arena));
+    // What is made in it by another process is there for this one.
+    let child = Process::new(make_one, arena.clone()).start().unwrap();
+    let lock = child.result().unwrap();
+    assert_eq!(*lock.acquire().unwrap(), 7);
+    let other = Arena::new().unwrap();
+    assert!(!other.same(&arena));
+}
+
+fn make_one(arena: Arena) -> Lock<u64> {
+    Lock::new_in(&arena, 7).unwrap()
+}
+
+#[test]
+fn a_pipe_that_carries_no_descriptor_carries_no_arena() {
+    let _turn = turn();
+    let arena = Arena::new().unwrap();
+    let (_reader, writer) = SimplexPipe::<Event>().unwrap();
+    let refused = writer.send(&Event::new_in(&arena).unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("duplex Pipe()"), "{refused}");
+}
+
+#[test]
+fn a_condition_and_its_lock_lie_in_one_arena() {
+    let _turn = turn();
+    let arena = Arena::new().unwrap();
+    let lock = Lock::new(0u8).unwrap();
+    let condition = Condition::new_in(&arena).unwrap();
+    let mut guard = lock.acquire().unwrap();
+    assert_eq!(
+        condition.wait(&mut guard),
+        Err(WaitError::ForeignLock(ForeignLock))
+    );
+}
+
+#[test]
+fn there_are_fifteen_places_for_arenas() {
+    let _turn = turn();
+    // In a process of its own: arenas are for ever.
+    let child = Process::new(as_many_as_there_are, ()).start().unwrap();
+    assert_eq!(child.result().unwrap(), 15);
+}
+
+fn as_many_as_there_are(_: ()) -> usize {
+    let event = Event::new().unwrap(); // the common one
+    let before = address_space();
+    let mut arenas = Vec::new();
+    let refused = loop {
+        match Arena::new() {
+            Ok(arena) => arenas.push(Lock::new_in(&arena, arenas.len()).unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, ShmError::TooManyArenas { limit: 15 }),
+        "{refused}"
+    );
+    assert!(address_space() > before);
+    // What cannot be had costs nothing.
+    let full = address_space();
+    for _ in 0..100 {
+        assert!(Arena::new().is_err());
+    }
+    assert_eq!(address_space(), full);
+    // Those that there are work on.
+    for (number, lock) in arenas.iter().enumerate() {
+        assert_eq!(*lock.acquire().unwrap(), number);
+    }
+    event.set();
+    arenas.len() + 1
+}
+
+/// In pages.
+fn address_space() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
