@@ -1,15 +1,15 @@
 //! The commands other than `test`.
 
-use crate::steps::{self, BUILD, Plan, RUN, Task};
+use crate::steps::{self, Plan, RUN, Task};
 use crate::workspace::{cargo, root};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 /// For what a person starts and watches: a working day.
-const WATCHED: Duration = Duration::from_secs(8 * 3600);
+pub(crate) const WATCHED: Duration = Duration::from_secs(8 * 3600);
 
-fn carry_out(plan: Plan) -> ExitCode {
+pub(crate) fn carry_out(plan: Plan) -> ExitCode {
     let outcome = match plan {
         Plan::Run(tasks) => tasks.into_iter().try_for_each(steps::run_task),
         Plan::Skip(why) | Plan::Fail(why) => Err(why),
@@ -39,20 +39,6 @@ pub(crate) fn demo(args: Vec<String>) -> ExitCode {
     let mut run = cargo(["run", "--release", "-p", "allcores-cli", "--", "demo"]);
     run.args(args);
     become_it(run)
-}
-
-pub(crate) fn bench(name: Option<String>, json: bool) -> ExitCode {
-    let mut args = vec!["bench", "-p", "allcores"];
-    match &name {
-        Some(name) => args.extend(["--bench", name]),
-        None => args.push("--benches"),
-    }
-    let build = cargo(args.iter().chain(&["--no-run"]));
-    let run = cargo(
-        args.iter()
-            .chain(if json { &["--", "--json"][..] } else { &[] }),
-    );
-    carry_out(Plan::Run(vec![(build, BUILD), (run, WATCHED)]))
 }
 
 pub(crate) fn loom(preemptions: u32, filter: Option<String>) -> ExitCode {

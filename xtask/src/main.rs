@@ -1,5 +1,6 @@
 //! Every developer command: `cargo xtask --help`.
 
+mod bench;
 mod bounded;
 mod commands;
 mod steps;
@@ -34,13 +35,7 @@ enum Command {
         args: Vec<String>,
     },
     /// Run the benchmarks, all of them or one
-    Bench {
-        /// The benchmark: a file name of crates/allcores/benches without `.rs`
-        name: Option<String>,
-        /// Ask the benchmarks for JSON on stdout
-        #[arg(long)]
-        json: bool,
-    },
+    Bench(bench::Bench),
     /// Model-check the primitives' words with loom
     Loom {
         /// How many times a schedule may preempt a running thread
@@ -69,7 +64,7 @@ fn main() -> ExitCode {
         Command::Test { list: true, .. } => steps::list(),
         Command::Test { step, .. } => steps::run(&step),
         Command::Demo { args } => commands::demo(args),
-        Command::Bench { name, json } => commands::bench(name, json),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Loom {
             preemptions,
             filter,

@@ -201,7 +201,12 @@ fn component(name: &str) -> Result<(), Plan> {
 
 fn fmt() -> Plan {
     match component("fmt") {
-        Ok(()) => Plan::Run(vec![(cargo(["fmt", "--all", "--check"]), RUN)]),
+        Ok(()) => {
+            let mut peers = cargo(["fmt", "--check"]);
+            peers.current_dir(root().join("bench-peers"));
+            let own = cargo(["fmt", "--all", "--check"]);
+            Plan::Run(vec![(own, RUN), (peers, RUN)])
+        }
         Err(skip) => skip,
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
 
-use allcores::multiprocessing::{Lock, Process};
+use allcores::multiprocessing::{Lock, Process, StartMethod};
 use common::machine::Load;
 use common::pair::Child;
 use common::peers::Shared;
@@ -37,24 +37,30 @@ fn answer(question: u64) -> u64 {
 
 fn start_join(bench: &mut Bench) {
     let most = if bench.is_quick() { 64 } else { 1024 };
-    for mebibytes in [0, 1024] {
-        let figure = format!("Process start+join, parent of {mebibytes} MiB");
-        if !bench.wants(&figure) {
-            continue;
+    let methods = [
+        ("forkserver", StartMethod::ForkServer, Bound::Faster(6.0)),
+        ("spawn", StartMethod::Spawn, Bound::Faster(1.4)),
+    ];
+    for (method, chosen, bound) in methods {
+        for mebibytes in [0, 1024] {
+            let figure = format!("Process start+join, {method}, parent of {mebibytes} MiB");
+            if !bench.wants(&figure) {
+                continue;
+            }
+            let memory = resident(mebibytes.min(most));
+            bench.compare(
+                &figure,
+                bound,
+                repeated("multiprocessing::Process", 1, || {
+                    let process = Process::new(answer, 41).start_method(chosen);
+                    assert_eq!(process.start().unwrap().result().unwrap(), 42);
+                }),
+                vec![repeated("procspawn", 1, || {
+                    assert_eq!(procspawn::spawn(41, answer).join().unwrap(), 42);
+                })],
+            );
+            drop(memory);
         }
-        let memory = resident(mebibytes.min(most));
-        bench.compare(
-            &figure,
-            Bound::Faster(1.4),
-            repeated("multiprocessing::Process", 1, || {
-                let process = Process::new(answer, 41).start().unwrap();
-                assert_eq!(process.result().unwrap(), 42);
-            }),
-            vec![repeated("procspawn", 1, || {
-                assert_eq!(procspawn::spawn(41, answer).join().unwrap(), 42);
-            })],
-        );
-        drop(memory);
     }
 }
 

@@ -7,7 +7,7 @@ use allcores::multiprocessing::{
     Barrier, BoundedSemaphore, Condition, Event, ForeignLock, Lock, OwnedSemaphore, Pipe, RLock,
     Semaphore, SimplexPipe, WaitError,
 };
-use allcores::shm::{Arena, ShmError, usage};
+use allcores::shm::{Arena, ShmError, resident, usage};
 use serde::{Deserialize, Serialize};
 
 /// Cells of the common arena are counted here: tests take turns.
@@ -165,4 +165,85 @@ fn as_many_as_there_are(_: ()) -> usize {
 fn address_space() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// A little more than half of a power of two.
+const LARGE: usize = 140_000;
+
+#[test]
+fn what_is_large_takes_what_it_needs_and_gives_it_back() {
+    let _turn = turn();
+    // The first of its size may lie where the arena has had memory already.
+    drop(Lock::new([0u8; LARGE]).unwrap());
+    let before = resident().unwrap();
+    let large = Lock::new([1u8; LARGE]).unwrap();
+    let taken = resident().unwrap() - before;
+    // Cells are powers of two; their memory is not.
+    assert!(
+        (LARGE - 2 * 4096..LARGE + 2 * 4096).contains(&(taken as usize)),
+        "{taken}"
+    );
+    drop(large);
+    let left = resident().unwrap() - before;
+    assert!(left <= 4 * 4096, "{left}");
+    // Again, at the same place, and nothing of what was there shines through.
+    let others: Vec<_> = (0..3u8)
+        .map(|n| Barrier::new(60_000 + u32::from(n)).unwrap())
+        .collect();
+    // Nobody has touched these yet, but they have their memory.
+    let taken = resident().unwrap() - before;
+    assert!(taken > 3 * 60_000 * 8, "{taken}");
+    let large = Lock::new([2u8; LARGE]).unwrap();
+    assert!(large.acquire().unwrap().iter().all(|byte| *byte == 2));
+    drop((large, others));
+    let left = resident().unwrap() - before;
+    assert!(left <= 16 * 4096, "{left}");
+}
+
+#[test]
+fn no_room_is_an_error_and_nothing_is_lost() {
+    let _turn = turn();
+    let child = Process::new(without_room, ()).start().unwrap();
+    child.result().unwrap();
+}
+
+fn without_room(_: ()) {
+    // A limit on the size of files holds for memory files too, and its default is a signal that kills.
+    let arena = Arena::new().unwrap();
+    let kept = Lock::new_in(&arena, 5u64).unwrap();
+    limit_files(4 << 20);
+    let mut filled = Vec::new();
+    let refused = loop {
+        match Lock::new_in(&arena, [3u8; LARGE]) {
+            Ok(lock) => filled.push(lock),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, ShmError::NoSpace { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("ulimit -f"), "{refused}");
+    let many = loop {
+        match Lock::new_in(&arena, [3u8; 1000]) {
+            Ok(lock) => std::mem::forget(lock),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(many, ShmError::NoSpace { .. }), "{many:?}");
+    assert!(!filled.is_empty());
+    for lock in &filled {
+        assert!(lock.acquire().unwrap().iter().all(|byte| *byte == 3));
+    }
+    *kept.acquire().unwrap() += 1;
+    limit_files(libc::RLIM_INFINITY);
+    let more = Lock::new_in(&arena, [4u8; LARGE]).unwrap();
+    assert!(more.acquire().unwrap().iter().all(|byte| *byte == 4));
+    assert_eq!(*kept.acquire().unwrap(), 6);
+}
+
+fn limit_files(bytes: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a valid limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use allcores::multiprocessing::Process;
 use allcores::multiprocessing::process::{ProcessError, StartError};
+use allcores::multiprocessing::{Process, StartMethod};
 
 /// Tests that change the environment, or start processes that would see it changed, take turns.
 fn alone() -> MutexGuard<'static, ()> {
@@ -66,7 +66,8 @@ fn a_child_that_never_comes_to_its_function_is_an_error_whatever_its_code() {
     let _turn = alone();
     for code in [0, 7] {
         let p = with_variable(EXIT_EARLY, &code.to_string(), || {
-            Process::new(|()| (), ()).start().unwrap()
+            let p = Process::new(|()| (), ()).start_method(StartMethod::Spawn);
+            p.start().unwrap()
         });
         match p.result() {
             Err(ProcessError::NeverStarted { code: found, .. }) => assert_eq!(found, code),

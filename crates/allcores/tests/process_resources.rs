@@ -8,15 +8,43 @@ fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Children of this process in the process table, zombies among them.
-fn children() -> usize {
-    let mut count = 0;
-    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
-        let path = thread.unwrap().path().join("children");
-        let list = std::fs::read_to_string(path).unwrap_or_default();
-        count += list.split_whitespace().count();
+/// The children of a process in the process table, zombies among them.
+fn children_of(pid: &str) -> Vec<String> {
+    let mut children = Vec::new();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    for thread in threads.into_iter().flatten().flatten() {
+        let list = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(list.split_whitespace().map(str::to_owned));
     }
-    count
+    children
+}
+
+/// The fork server of this process, if there is one.
+fn server() -> Option<String> {
+    let is_server = |pid: &String| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "allcores-zygote"
+    };
+    children_of("self").into_iter().find(is_server)
+}
+
+/// Our processes and those of the server.
+fn children() -> usize {
+    let server = server();
+    let its = server.as_deref().map_or(Vec::new(), children_of).len();
+    children_of("self").len() + its - usize::from(server.is_some())
+}
+
+/// What the server has open, and how much memory it has, in kibibytes that it shares with nobody.
+fn server_holds() -> (usize, u64) {
+    let Some(server) = server() else {
+        return (0, 0);
+    };
+    let open = std::fs::read_dir(format!("/proc/{server}/fd")).unwrap();
+    let memory = std::fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+    let line = memory.lines().find(|line| line.starts_with("RssAnon"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    (open.count(), number.unwrap().parse().unwrap())
 }
 
 /// Starts a process that uses shared memory and ends in one of several ways, and lets go of it in one of several ways.
@@ -59,6 +87,7 @@ fn a_thousand_processes_leave_what_a_hundred_leave() {
     (0..100).for_each(|n| one_process(n, &total));
     settle();
     let (memory, descriptors) = (usage().unwrap(), open_descriptors());
+    let (open, resident) = server_holds();
     (100..1000).for_each(|n| one_process(n, &total));
     settle();
     assert_eq!(usage().unwrap(), memory);
@@ -66,5 +95,12 @@ fn a_thousand_processes_leave_what_a_hundred_leave() {
     while open_descriptors() > descriptors {
         std::thread::yield_now();
     }
+    let (open_after, resident_after) = server_holds();
+    assert_eq!(open_after, open);
+    // Not so much as a page for ten processes.
+    assert!(
+        resident_after < resident + 360,
+        "{resident} KiB, then {resident_after} KiB"
+    );
     assert_eq!(*total.acquire().unwrap(), (0..1000).sum::<u64>());
 }

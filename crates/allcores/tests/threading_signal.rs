@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use allcores::threading::{
-    Barrier, Condition, Event, Lock, RLock, Semaphore, ThreadHandle, current_thread, scope,
+    Barrier, Condition, Event, Lock, Queue, RLock, Semaphore, ThreadHandle, current_thread, scope,
 };
 
 use util::{LONG, is_asleep, until, until_asleep};
@@ -195,6 +195,17 @@ fn waits_go_on_after_a_handler() {
     let pass = || assert!(barrier.wait().is_ok());
     assert!(goes_on(|| barrier.wait().is_ok(), pass));
     assert!(goes_on(|| barrier.wait_timeout(LONG).is_ok(), pass));
+
+    let queue = Queue::bounded(1);
+    let put = || queue.put(1).unwrap();
+    assert_eq!(goes_on(|| queue.get(), put), Ok(1));
+    assert_eq!(goes_on(|| queue.get_timeout(LONG), put), Ok(1));
+    put();
+    let get = || assert_eq!(queue.get(), Ok(1));
+    assert_eq!(goes_on(|| queue.put(1), get), Ok(()));
+    assert_eq!(goes_on(|| queue.put_timeout(1, LONG), get), Ok(()));
+    (0..4).for_each(|_| queue.task_done().unwrap());
+    goes_on(|| queue.join(), || queue.task_done().unwrap());
 
     let sleeper = allcores::threading::Timer::new(LONG, || ());
     sleeper.start().unwrap();

@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod machine;
+pub(crate) mod messages;
 pub(crate) mod pair;
 pub(crate) mod peers;
 mod report;

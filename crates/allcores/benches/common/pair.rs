@@ -203,7 +203,7 @@ impl Child {
         status
     }
 
-    fn join(self) {
+    pub(crate) fn join(self) {
         let status = self.reap();
         assert_eq!(status, 0, "a worker ended with wait status {status}");
     }

@@ -1,8 +1,11 @@
 //! What libc and the kernel offer for the same jobs, and memory that forked processes share.
 
 use std::cell::UnsafeCell;
+use std::io::{PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
 use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -49,6 +52,44 @@ impl<T> Drop for Shared<T> {
         // SAFETY: our own mapping, which nobody borrows any more; children have mappings of their own.
         unsafe { libc::munmap(self.place.as_ptr().cast(), size_of::<T>()) };
     }
+}
+
+/// As much as the kernel gives of it: `net.core.wmem_max`.
+pub(crate) const LARGE_BUFFER: Option<usize> = Some(4 << 20);
+
+/// A pair of stream sockets, with a send buffer of this size.
+pub(crate) fn socket_pair(send_buffer: Option<usize>) -> (UnixStream, UnixStream) {
+    let pair = UnixStream::pair().unwrap();
+    if let Some(bytes) = send_buffer {
+        for end in [&pair.0, &pair.1] {
+            let bytes = bytes as libc::c_int;
+            // SAFETY: the option is an int, which lives while the kernel reads it.
+            let failed = unsafe {
+                libc::setsockopt(
+                    end.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_SNDBUF,
+                    (&raw const bytes).cast(),
+                    size_of_val(&bytes) as libc::socklen_t,
+                )
+            };
+            assert_eq!(failed, 0, "SO_SNDBUF");
+        }
+    }
+    pair
+}
+
+/// A pipe, (reader, writer), that holds this much.
+pub(crate) fn pipe(bytes: usize) -> (PipeReader, PipeWriter) {
+    let ends = std::io::pipe().unwrap();
+    // SAFETY: takes numbers.
+    let held = unsafe { libc::fcntl(ends.1.as_raw_fd(), libc::F_SETPIPE_SZ, bytes as libc::c_int) };
+    assert!(
+        held > 0,
+        "F_SETPIPE_SZ: {}",
+        std::io::Error::last_os_error()
+    );
+    ends
 }
 
 /// libc's semaphore.

@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::Duration;
 
-use super::{LockGuard, RLockGuard};
+use super::{ArrayGuard, LockGuard, RLockGuard};
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
 use crate::shm::{Arena, Shareable, ShmError, arena};
@@ -75,11 +75,13 @@ pub enum WaitError {
     },
 }
 
-/// A guard that a [`Condition`] can release and take again: [`LockGuard`] and [`RLockGuard`].
+/// A guard that a [`Condition`] can release and take again: [`LockGuard`] (also a Value's), [`RLockGuard`] and
+/// [`ArrayGuard`].
 pub trait ConditionGuard: sealed::Guard {}
 
 impl<T: Shareable> ConditionGuard for LockGuard<'_, T> {}
 impl<T: Shareable> ConditionGuard for RLockGuard<'_, T> {}
+impl<T: Shareable> ConditionGuard for ArrayGuard<'_, T> {}
 
 mod sealed {
     use super::*;
@@ -106,6 +108,22 @@ mod sealed {
 
         fn acquire(&self, _: u32) -> Acquired {
             self.lock().acquire_after_wait()
+        }
+    }
+
+    impl<T: Shareable> Guard for ArrayGuard<'_, T> {
+        fn place(&self) -> (u32, Scope) {
+            let handle = self.array().handle();
+            (handle.line(), handle.scope())
+        }
+
+        fn release(&self) -> u32 {
+            self.array().release_for_wait();
+            1
+        }
+
+        fn acquire(&self, _: u32) -> Acquired {
+            self.array().acquire_after_wait()
         }
     }
 

@@ -87,7 +87,7 @@ impl<T: Shareable> Lock<T> {
     /// If shared memory cannot be had, or too many processes share it.
     #[track_caller]
     pub fn new(value: T) -> Result<Lock<T>, ShmError> {
-        Lock::make(arena::common()?, value, Location::caller())
+        Lock::make(arena::common()?, Kind::Lock, value, Location::caller())
     }
 
     /// As [`Lock::new`], in a separate arena: see [`Arena`].
@@ -96,15 +96,17 @@ impl<T: Shareable> Lock<T> {
     /// As for [`Lock::new`].
     #[track_caller]
     pub fn new_in(arena: &Arena, value: T) -> Result<Lock<T>, ShmError> {
-        Lock::make(arena.inner(), value, Location::caller())
+        Lock::make(arena.inner(), Kind::Lock, value, Location::caller())
     }
 
-    fn make(
+    /// Of another `kind` if something else is made of it.
+    pub(super) fn make(
         arena: &'static arena::Arena,
+        kind: Kind,
         value: T,
         location: &Location<'_>,
     ) -> Result<Lock<T>, ShmError> {
-        let handle = Handle::create_in(arena, Kind::Lock, 0, location, |body: *mut Body<T>| {
+        let handle = Handle::create_in(arena, kind, 0, location, |body: *mut Body<T>| {
             // SAFETY: `body` points to zeroed memory for a Body that nobody else knows of.
             unsafe {
                 body.write(Body {

@@ -4,6 +4,7 @@
 //! and sent to other processes like any value, in the arguments of a Process or through a Connection. A thousand of them
 //! cost one descriptor, and nothing has a name that could be left behind.
 
+mod array;
 mod barrier;
 mod condition;
 pub mod connection;
@@ -18,7 +19,9 @@ mod rlock;
 mod semaphore;
 pub mod transfer;
 mod travel;
+mod value;
 
+pub use array::{Array, ArrayError, ArrayGuard, RawArray};
 pub use barrier::{Barrier, BarrierError, BarrierWaitResult, BrokenBarrier, InvalidParties};
 pub use condition::{Condition, ConditionGuard, ForeignLock, WaitError};
 pub use connection::{Connection, Never, Pipe, SimplexPipe, wait};
@@ -26,11 +29,14 @@ pub use cpu_count::cpu_count;
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 pub use owned_semaphore::{OwnedPermit, OwnedSemaphore};
-pub use owner_died::OwnerDied;
+pub use owner_died::{HolderDied, OwnerDied};
 pub use process::{Process, active_children, current_process, join_all, parent_process};
+pub use process::{StartMethod, set_forkserver_preload, set_start_method, start_method};
 pub use queue::{JoinableQueue, Queue, SimpleQueue};
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, ReleaseManyError, Semaphore};
+
+pub use value::{RawValue, Value};
 
 pub use crate::sync::lock::NotHeld;
 pub use crate::sync::owned::NoPermit;

@@ -84,3 +84,41 @@ impl<G> fmt::Display for OwnerDied<G> {
 }
 
 impl<G> std::error::Error for OwnerDied<G> {}
+
+/// Nothing was done, since what the lock protects may be half-changed: a holder was killed, or panicked, while it held it,
+/// and nobody has recovered it.
+///
+/// [`Value::acquire`](super::Value::acquire) and [`Array::acquire`](super::Array::acquire) give the lock out all the same:
+/// look at the data, mend it, and call `recover()` on the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolderDied {
+    pid: Option<u32>,
+}
+
+impl HolderDied {
+    /// As [`OwnerDied::pid`].
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+}
+
+/// The lock is released, still marked.
+impl<G> From<OwnerDied<G>> for HolderDied {
+    fn from(died: OwnerDied<G>) -> HolderDied {
+        HolderDied { pid: died.pid }
+    }
+}
+
+impl fmt::Display for HolderDied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "process {pid} died while it held the lock")?,
+            None => f.write_str(
+                "a holder of the lock died or panicked inside, and nobody has recovered it",
+            )?,
+        }
+        f.write_str("; the data may be half-written: acquire() it, mend it, and call recover() on the guard")
+    }
+}
+
+impl std::error::Error for HolderDied {}

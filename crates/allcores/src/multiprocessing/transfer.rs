@@ -63,7 +63,7 @@ pub enum TransferError {
     OneWayPipe,
     /// The codec of the Connection is for ends that know no handles.
     #[error(
-        "a handle does not travel in a {codec} message, whose other end need not be allcores: send it through a Connection with the Compact codec, or the bare descriptor after the message"
+        "a handle does not travel in a {codec} message, whose other end need not be allcores: send it through a Connection with the Compact codec, or a bare descriptor with send_handle"
     )]
     NotInCodec {
         /// The codec's name.
@@ -119,6 +119,16 @@ pub enum TransferError {
     LostOnArrival {
         /// What the message says.
         index: u32,
+    },
+    /// Something else came where a bare descriptor was awaited.
+    #[error(
+        "a bare descriptor was awaited, and the byte {byte} came with {count} of them: the peer is not in send_handle, and nothing more can be received from this connection"
+    )]
+    NoHandle {
+        /// What came.
+        byte: u8,
+        /// How many descriptors came with it.
+        count: usize,
     },
     /// What a handle stands for could not be packed or opened.
     #[error("a handle in the message: {reason}")]

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use super::queue::Core;
 use super::transfer::{self, Parcel, TransferError};
 use super::{
-    Barrier, BoundedSemaphore, Condition, Event, Lock, OwnedSemaphore, Queue, RLock, Semaphore,
+    Array, Barrier, BoundedSemaphore, Condition, Event, Lock, OwnedSemaphore, Queue, RLock,
+    RawArray, RawValue, Semaphore, Value,
 };
 use crate::shm::cells::Kind;
 use crate::shm::handle::{Handle, Pinned, Wire};
@@ -125,6 +126,24 @@ macro_rules! travels {
     };
 }
 
+/// As above, for what must be looked at once more when it is opened.
+macro_rules! travels_looked_at {
+    ($type:ident, $kind:expr, $body:ty, $fits:expr) => {
+        impl<T: Shareable> Serialize for $type<T> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                pack(self.handle(), $kind, serializer)
+            }
+        }
+
+        impl<'de, T: Shareable> Deserialize<'de> for $type<T> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let handle = unpack::<$body, D>(deserializer, $kind, $fits)?;
+                $type::from_handle(handle).map_err(|error| de::Error::custom(transfer::fail(error)))
+            }
+        }
+    };
+}
+
 fn exactly<B>(bytes: u32) -> bool {
     bytes as usize == size_of::<B>()
 }
@@ -176,6 +195,25 @@ travels!(
         bytes as usize
             == size_of::<crate::sync::owned::OwnedSemaphore>() + super::owned_semaphore::TAIL
     }
+);
+travels!(
+    Value<T>,
+    Kind::Value,
+    super::lock::Body<T>,
+    exactly::<super::lock::Body<T>>
+);
+travels!(
+    RawValue<T>,
+    Kind::RawValue,
+    super::value::Raw<T>,
+    exactly::<super::value::Raw<T>>
+);
+travels_looked_at!(Array, Kind::Array, super::array::Body, super::array::fits);
+travels_looked_at!(
+    RawArray,
+    Kind::RawArray,
+    super::array::Body,
+    super::array::fits
 );
 
 impl<T> Serialize for Queue<T> {

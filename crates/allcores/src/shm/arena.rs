@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::null_mut;
+use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 
 use super::ShmError;
@@ -146,7 +146,7 @@ pub(super) fn create() -> Result<&'static Arena, ShmError> {
 
 fn make() -> Result<Mapping, ShmError> {
     let file = memory::create("allcores")?;
-    memory::set_length(file.as_fd(), CELLS_START as u64)?;
+    memory::lengthen(file.as_fd(), CELLS_START as u64)?;
     let no_space = |source| ShmError::NoSpace {
         wanted: 4096,
         source,
@@ -274,6 +274,16 @@ impl Arena {
         debug_assert!(offset + size_of::<T>() <= self.mapping.reserve());
         // SAFETY: inside the mapping, which is never undone; the rest is the caller's word.
         unsafe { &*self.mapping.base().as_ptr().add(offset).cast::<T>() }
+    }
+
+    /// The address of an `offset`.
+    ///
+    /// # Safety
+    /// It must lie inside the mapping.
+    #[inline]
+    pub(crate) unsafe fn address(&self, offset: usize) -> NonNull<u8> {
+        // SAFETY: the caller's word.
+        unsafe { self.mapping.base().add(offset) }
     }
 
     /// The participant in a slot; the slot is masked into range.

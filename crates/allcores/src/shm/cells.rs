@@ -8,7 +8,9 @@
 //! | between two words of an allocation | a cell still FREE: back on its list |
 //! | between making a part and linking it | a part that nobody knows of: freed |
 //! | after LIVE is written | a cell held by a dead participant: freed when its slot is settled |
+//! | after LIVE, while a big cell is given memory | the same: what nobody else knows of, nobody touches |
 //! | between dropping the last holder and freeing | a LIVE cell without holder or pin: freed |
+//! | between FREE and giving a big cell's memory back | a free cell with memory: emptied by whoever takes it |
 //! | while growing | memory beyond `unused` that nobody owns yet |
 
 use std::panic::Location;
@@ -17,20 +19,16 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use super::arena::{self, Arena};
 use super::layout::{CLASSES, CellHeader, LABEL, LINE, SLOTS};
+use super::room::{BIG, is_big};
 use super::{ShmError, pins};
 use crate::multiprocessing::queue;
 use crate::registry;
 use crate::sync::Scope;
-use crate::sys::memory;
-use std::os::fd::AsFd;
 
 pub(super) const FREE: u32 = 0;
 pub(super) const LIVE: u32 = 1;
 /// Belongs to another cell, and goes with it.
 pub(super) const CHILD: u32 = 2;
-
-/// The least by which an arena grows.
-const GROWTH: u64 = 256 << 10;
 
 /// The most bytes that a cell can hold: 1 GiB less its header.
 pub(crate) const LONGEST_CELL: usize = (lines_of(CLASSES - 1) as usize - 1) * LINE;
@@ -48,6 +46,10 @@ pub(crate) enum Kind {
     Barrier = 7,
     /// Memory that belongs to another cell or to a participant.
     Part = 8,
+    Value = 16,
+    RawValue = 17,
+    Array = 18,
+    RawArray = 19,
     Queue = 9,
 }
 
@@ -62,6 +64,10 @@ impl Kind {
             Kind::Condition => "Condition",
             Kind::Barrier => "Barrier",
             Kind::Part => "part",
+            Kind::Value => "Value",
+            Kind::RawValue => "RawValue",
+            Kind::Array => "Array",
+            Kind::RawArray => "RawArray",
             Kind::Queue => "Queue",
         }
     }
@@ -77,6 +83,10 @@ impl Kind {
             Condition,
             Barrier,
             Part,
+            Value,
+            RawValue,
+            Array,
+            RawArray,
             Queue,
         ]
         .into_iter()
@@ -124,7 +134,7 @@ impl Arena {
             return None;
         }
         // SAFETY: the range was checked just now.
-        Some(NonNull::from(unsafe { self.place::<u8>(offset) }))
+        Some(unsafe { self.address(offset) })
     }
 }
 
@@ -150,7 +160,8 @@ impl Guarded<'_> {
             .expect("cells on the arena's own lists lie inside it")
     }
 
-    /// A new cell with zeroed contents, held by participant `holder`.
+    /// A new cell with zeroed contents, held by participant `holder`. A big one has no contents yet: [`Arena::furnish`]
+    /// gives it memory, which may take long and needs no guard.
     pub(crate) fn allocate(
         &self,
         kind: Kind,
@@ -171,6 +182,7 @@ impl Guarded<'_> {
     pub(crate) fn allocate_child(&self, parent: u32, bytes: usize) -> Result<Cell, ShmError> {
         let cell = self.take(bytes)?;
         let header = self.describe(cell, Kind::Part, bytes, "");
+        self.furnish_part(cell, bytes)?;
         header.link.store(parent, Relaxed);
         header.state.store(CHILD, Release);
         Ok(cell)
@@ -185,6 +197,10 @@ impl Guarded<'_> {
     ) -> Result<Cell, ShmError> {
         let cell = self.take(bytes)?;
         let header = self.outline(cell, Kind::Part, bytes);
+        // One that may be used again for something larger gets all its memory now.
+        let reusable = header.room() <= queue::LARGEST_SPARE;
+        let wanted = if reusable { header.room() } else { bytes };
+        self.furnish_part(cell, wanted)?;
         header.holders[0].store(u64::from(keeper), Relaxed);
         header.link.store(parent, Relaxed);
         header.state.store(CHILD, Release);
@@ -209,24 +225,25 @@ impl Guarded<'_> {
         short[..tail.len()].copy_from_slice(tail);
         // SAFETY: the guard is ours and the cell is free, so nobody else writes the label; readers of it take any bytes.
         unsafe { header.label.get().write_volatile(short) };
-        let body = self
-            .arena
-            .body(cell)
-            .expect("a cell is as large as its class");
-        // SAFETY: the body lies inside the cell, which is ours alone while it is free.
-        unsafe { body.as_ptr().write_bytes(0, bytes) };
+        if !is_big(header) {
+            let body = self
+                .arena
+                .body(cell)
+                .expect("a cell is as large as its class");
+            // SAFETY: the body lies inside the cell, which is ours alone while it is free.
+            unsafe { body.as_ptr().write_bytes(0, bytes) };
+        }
         header
     }
 
     /// A free cell of the right size, on no list any more.
     fn take(&self, bytes: usize) -> Result<Cell, ShmError> {
         let class = class_of(bytes);
-        let full = ShmError::Full {
-            wanted: bytes as u64,
-            reserve: self.arena.reserve() as u64,
-        };
         if class >= CLASSES {
-            return Err(full);
+            return Err(ShmError::TooLarge {
+                wanted: bytes as u64,
+                most: LONGEST_CELL as u64,
+            });
         }
         let list = &self.arena.header().guard.free[class];
         let first = list.load(Relaxed);
@@ -239,22 +256,12 @@ impl Guarded<'_> {
         let start = arena.unused.load(Relaxed);
         let end = (start + u64::from(lines)) * LINE as u64;
         if end > self.arena.reserve() as u64 {
-            return Err(full);
+            return Err(ShmError::Full {
+                wanted: bytes as u64,
+                reserve: self.arena.reserve() as u64,
+            });
         }
-        let provided = arena.provided.load(Relaxed);
-        if end > provided {
-            let until = end
-                .max(provided + GROWTH)
-                .next_multiple_of(4096)
-                .min(self.arena.reserve() as u64);
-            memory::provide(self.arena.as_fd(), provided, until - provided).map_err(|source| {
-                ShmError::NoSpace {
-                    wanted: until - provided,
-                    source,
-                }
-            })?;
-            arena.provided.store(until, Release);
-        }
+        self.reach(end, lines >= BIG)?;
         let cell = Cell(start as u32);
         let header = self.header(cell);
         header.lines.store(lines, Relaxed);
@@ -390,6 +397,10 @@ impl Guarded<'_> {
         header.generation.fetch_add(1, Relaxed);
         header.state.store(FREE, Release);
         self.push(cell, header);
+        if is_big(header) {
+            // If that fails, whoever takes the cell next does it.
+            let _ = self.arena.empty(cell, header);
+        }
     }
 
     pub(super) fn push(&self, cell: Cell, header: &CellHeader) {

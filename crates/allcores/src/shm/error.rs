@@ -8,7 +8,7 @@ use std::io;
 pub enum ShmError {
     /// The system has no memory left for it. Nothing was changed; an arena never dies of SIGBUS.
     #[error(
-        "no room for {wanted} more bytes of shared memory: {source}; free some, or raise the limit of the cgroup or of memfd"
+        "no room for {wanted} more bytes of shared memory: {source}; free some, or raise the limit of the cgroup, or of file sizes (ulimit -f)"
     )]
     NoSpace {
         /// How many bytes were wanted.
@@ -25,6 +25,16 @@ pub enum ShmError {
         wanted: u64,
         /// How large the arena can get.
         reserve: u64,
+    },
+    /// One thing alone is larger than an arena's pieces can be.
+    #[error(
+        "{wanted} bytes are too many for one piece of an arena, which holds {most} at most: use a SharedMemory, or several pieces"
+    )]
+    TooLarge {
+        /// How many bytes were wanted.
+        wanted: u64,
+        /// How many there can be.
+        most: u64,
     },
     /// The arena could not be created or mapped.
     #[error(
@@ -58,6 +68,14 @@ pub enum ShmError {
         "this handle is stale: what it names has been freed; a handle must be received once by each message that carries it"
     )]
     Stale,
+    /// The handle names an array of something else.
+    #[error("this handle names an array of {found}-byte elements, not of {wanted}-byte ones")]
+    WrongElement {
+        /// How large its elements are.
+        found: u32,
+        /// How large those are that were asked for.
+        wanted: u32,
+    },
     /// The handle names something else.
     #[error(
         "this handle names a {found} of {found_bytes} bytes, not a {wanted} of {wanted_bytes} bytes"

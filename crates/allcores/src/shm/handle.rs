@@ -97,11 +97,17 @@ impl<B> Handle<B> {
         let slot = registry::join(arena)?;
         let bytes = size_of::<B>() + tail;
         let label = cells::site(location);
-        let allocate = |arena: &Arena| arena.guard().allocate(kind, bytes, slot, &label);
-        let cell = match allocate(arena) {
+        let allocate = || {
+            let cell = arena.guard().allocate(kind, bytes, slot, &label)?;
+            arena
+                .furnish(cell, bytes)
+                .inspect_err(|_| arena.guard().let_go(cell, slot))?;
+            Ok(cell)
+        };
+        let cell = match allocate() {
             Err(ShmError::NoSpace { .. } | ShmError::Full { .. }) => {
                 registry::reap(arena);
-                allocate(arena)?
+                allocate()?
             }
             made => made?,
         };
@@ -156,6 +162,14 @@ impl<B> Handle<B> {
         unsafe { std::slice::from_raw_parts(self.body.as_ptr().add(1).cast(), count) }
     }
 
+    /// Where what follows the `B` begins.
+    #[inline]
+    pub(crate) fn tail_pointer<T>(&self) -> *mut T {
+        const { assert!(align_of::<T>() <= align_of::<B>()) };
+        // SAFETY: a cell holds a whole `B`, so this is its end at the furthest.
+        unsafe { self.body.as_ptr().add(1).cast() }
+    }
+
     /// What follows the `B`, known to be there.
     ///
     /// # Safety
@@ -187,10 +201,11 @@ impl<B> Handle<B> {
             .inspect_err(|_| pinned.undo())
     }
 
-    /// Whether nobody else who lives has a handle on the cell: no other process, no message on its way, no other copy here.
-    pub(crate) fn alone(&self) -> bool {
+    /// Whether nobody else who lives has a handle on the cell: no other process, no message on its way, no other copy here
+    /// but `others`.
+    pub(crate) fn alone_with(&self, others: usize) -> bool {
         let Held { arena, cell, .. } = *self.held;
-        Arc::strong_count(&self.held) == 1
+        Arc::strong_count(&self.held) <= 1 + others
             && registry::slot(arena).is_some_and(|slot| !arena.guard().others_hold(cell, slot))
     }
 

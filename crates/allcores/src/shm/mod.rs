@@ -6,15 +6,18 @@
 
 pub(crate) mod arena;
 pub(crate) mod cells;
+pub(crate) mod copies;
 mod error;
 pub(crate) mod handle;
 pub(crate) mod layout;
 pub(crate) mod pins;
 mod recovery;
+mod room;
 mod separate;
 mod shareable;
 
 pub(crate) use cells::LONGEST_CELL;
+pub use copies::Atom;
 pub use error::ShmError;
 pub use separate::Arena;
 pub use shareable::Shareable;
@@ -39,6 +42,16 @@ pub fn usage() -> Result<(usize, u64, usize), ShmError> {
     let guarded = arena.guard();
     let (cells, bytes) = guarded.usage();
     Ok((cells, bytes, pins::count(&guarded)))
+}
+
+/// For tests and for the curious: how many bytes of memory the common arena has. Not part of the API.
+///
+/// # Errors
+/// If there is no common arena yet and none can be made.
+#[doc(hidden)]
+pub fn resident() -> Result<u64, ShmError> {
+    use std::os::fd::AsFd;
+    Ok(crate::sys::memory::resident(arena::common()?.as_fd())?)
 }
 
 /// For tests: settles what is left of participants that have died, as happens by itself when a slot is used again or a

@@ -103,7 +103,7 @@ impl Lock {
 
     /// The fast half of [`Lock::acquire`]: takes a free lock that nobody waits for.
     #[inline]
-    pub(super) fn take_free(&self, me: u32) -> bool {
+    pub(crate) fn take_free(&self, me: u32) -> bool {
         // Acquire: what the last owner wrote is seen.
         self.word.compare_exchange(0, me, Acquire, Relaxed).is_ok()
     }

@@ -19,7 +19,7 @@ pub mod semaphore;
 mod scope;
 #[cfg(not(allcores_loom))]
 pub(crate) mod sleep;
-mod spin;
+pub(crate) mod spin;
 
 pub use barrier::Barrier;
 pub use condition::Condition;

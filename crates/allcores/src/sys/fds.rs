@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::{FileType, MemfdFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{
@@ -26,6 +26,24 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
         SocketType::STREAM,
         SocketFlags::CLOEXEC,
         None,
+    )?)
+}
+
+/// A connected pair of sockets that keep messages apart (`SOCK_SEQPACKET`).
+pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// A kernel pipe, (reader, writer), neither of which ever waits.
+pub(crate) fn pipe_without_waiting() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::pipe::PipeFlags;
+    Ok(rustix::pipe::pipe_with(
+        PipeFlags::CLOEXEC | PipeFlags::NONBLOCK,
     )?)
 }
 
@@ -79,14 +97,20 @@ pub(crate) fn channel(fd: BorrowedFd<'_>) -> io::Result<Option<Channel>> {
     })
 }
 
-/// Sends once (sendmsg(2)): some or all of `parts`, and `descriptors` with the first byte of them. Waits for room.
+/// Sends once (sendmsg(2)): some or all of `parts`, and `descriptors` with the first byte of them. Waits for room; `None`
+/// if the deadline passed first.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
     descriptors: &[BorrowedFd<'_>],
-) -> io::Result<usize> {
-    patiently(socket, PollFlags::OUT, || {
-        send_with(socket, parts, descriptors, SendFlags::empty())
+    deadline: Deadline,
+) -> io::Result<Option<usize>> {
+    let flags = match deadline.is_never() {
+        true => SendFlags::empty(),
+        false => SendFlags::DONTWAIT,
+    };
+    patiently(socket, PollFlags::OUT, deadline, || {
+        send_with(socket, parts, descriptors, flags)
     })
 }
 
@@ -123,14 +147,20 @@ pub(crate) struct Received {
     pub(crate) cut_short: bool,
 }
 
-/// Receives once (recvmsg(2)): some bytes, and whatever descriptors come with them, close-on-exec. Waits for bytes.
+/// Receives once (recvmsg(2)): some bytes, and whatever descriptors come with them, close-on-exec. Waits for bytes; `None`
+/// if the deadline passed first.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
-) -> io::Result<Received> {
-    patiently(socket, PollFlags::IN, || {
-        receive_with(socket, buffer, descriptors, RecvFlags::empty())
+    deadline: Deadline,
+) -> io::Result<Option<Received>> {
+    let flags = match deadline.is_never() {
+        true => RecvFlags::empty(),
+        false => RecvFlags::DONTWAIT,
+    };
+    patiently(socket, PollFlags::IN, deadline, || {
+        receive_with(socket, buffer, descriptors, flags)
     })
 }
 
@@ -171,23 +201,75 @@ fn receive_with(
     })
 }
 
-/// Reads into the spare room of `buffer`, which must have some: 0 at the end of the stream. Descriptors that come along
-/// on a socket are closed by the kernel.
-pub(crate) fn read_spare(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    patiently(fd, PollFlags::IN, || {
-        rustix::io::read(fd, rustix::buffer::spare_capacity(buffer))
+/// Reads once into the front of `buffer`: how many bytes, 0 at the end of the stream. Descriptors that come along on a socket
+/// are closed by the kernel. Waits for bytes; `None` if the deadline passed first.
+pub(crate) fn read(
+    fd: BorrowedFd<'_>,
+    channel: Channel,
+    buffer: &mut [u8],
+    deadline: Deadline,
+) -> io::Result<Option<usize>> {
+    reading(fd, channel, deadline, |flags| match flags {
+        None => rustix::io::read(fd, &mut *buffer),
+        Some(flags) => Ok(rustix::net::recv(fd, &mut *buffer, flags)?.0),
     })
 }
 
-/// Reads into `buffer`: 0 at the end of the stream. Descriptors are closed as in [`read_spare`].
-pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    patiently(fd, PollFlags::IN, || rustix::io::read(fd, &mut *buffer))
+/// As [`read`], into memory that holds nothing yet.
+pub(crate) fn read_fresh(
+    fd: BorrowedFd<'_>,
+    channel: Channel,
+    room: &mut [MaybeUninit<u8>],
+    deadline: Deadline,
+) -> io::Result<Option<usize>> {
+    reading(fd, channel, deadline, |flags| match flags {
+        None => Ok(rustix::io::read(fd, &mut *room)?.0.len()),
+        Some(flags) => Ok(rustix::net::recv(fd, &mut *room, flags)?.0.0.len()),
+    })
 }
 
-/// Writes some or all of `parts` to a pipe, and never raises SIGPIPE.
-pub(crate) fn write_pipe(pipe: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    patiently(pipe, PollFlags::OUT, || write_without_signal(pipe, parts))
+/// `once` receives with these flags, or reads where there are none.
+fn reading(
+    fd: BorrowedFd<'_>,
+    channel: Channel,
+    deadline: Deadline,
+    mut once: impl FnMut(Option<RecvFlags>) -> Result<usize, Errno>,
+) -> io::Result<Option<usize>> {
+    let flags = match channel {
+        _ if deadline.is_never() => None,
+        Channel::Socket | Channel::Network => Some(RecvFlags::DONTWAIT),
+        // A single read cannot be told not to wait. Somebody who shares the pipe may be faster than we are.
+        Channel::Pipe if wait_readable(fd, deadline)? => None,
+        Channel::Pipe => return Ok(None),
+    };
+    patiently(fd, PollFlags::IN, deadline, || once(flags))
 }
+
+/// Writes some or all of `parts` to a pipe, and never raises SIGPIPE. Waits for room; `None` if the deadline passed first.
+pub(crate) fn write_pipe(
+    pipe: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    deadline: Deadline,
+) -> io::Result<Option<usize>> {
+    if deadline.is_never() {
+        return patiently(pipe, PollFlags::OUT, deadline, || {
+            write_without_signal(pipe, parts)
+        });
+    }
+    if poll(
+        &mut [PollFd::from_borrowed_fd(pipe, PollFlags::OUT)],
+        deadline,
+    )? == 0
+    {
+        return Ok(None);
+    }
+    // What poll(2) promises room for.
+    let next = parts.iter().find(|part| !part.is_empty());
+    let piece = next.map_or(&[][..], |part| &part[..part.len().min(PIPE_BUF)]);
+    write_pipe(pipe, &[IoSlice::new(piece)], Deadline::NEVER)
+}
+
+const PIPE_BUF: usize = rustix::pipe::PIPE_BUF;
 
 /// `RWF_NOSIGNAL`, since Linux 6.18.
 const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
@@ -208,20 +290,24 @@ fn write_without_signal(pipe: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> Result<u
     rustix::io::writev(pipe, parts)
 }
 
-/// Repeats `operation` after signals, and where somebody made the channel non-blocking sleeps until it is worth another
-/// try: that flag belongs to all who share the channel, other processes among them.
+/// Repeats `operation` after signals, and where it would block sleeps until it is worth another try: either it was told not
+/// to wait, or somebody made the channel non-blocking. That flag belongs to all who share the channel, other processes
+/// among them. `None` if the deadline passed first.
 fn patiently<T>(
     fd: BorrowedFd<'_>,
     ready: PollFlags,
+    deadline: Deadline,
     mut operation: impl FnMut() -> Result<T, Errno>,
-) -> io::Result<T> {
+) -> io::Result<Option<T>> {
     loop {
         match operation() {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
-                poll(&mut [PollFd::from_borrowed_fd(fd, ready)], Deadline::NEVER)?;
+                if poll(&mut [PollFd::from_borrowed_fd(fd, ready)], deadline)? == 0 {
+                    return Ok(None);
+                }
             }
-            answer => return Ok(answer?),
+            answer => return Ok(Some(answer?)),
         }
     }
 }
@@ -244,6 +330,40 @@ pub(crate) fn poll(of: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usiz
 pub(crate) fn wait_readable(fd: impl AsFd, deadline: Deadline) -> io::Result<bool> {
     let fd = fd.as_fd();
     Ok(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], deadline)? != 0)
+}
+
+/// As [`read`], from a descriptor that never waits: `None` if there is nothing yet.
+pub(crate) fn read_now(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *buffer)) {
+        Err(Errno::AGAIN) => Ok(None),
+        answer => Ok(Some(answer?)),
+    }
+}
+
+/// Writes to a pipe that never waits, if there is room for all of `bytes`. SIGPIPE must be ignored.
+pub(crate) fn write_now(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::write(pipe, bytes)
+    })?)
+}
+
+/// Writes out what C's streams hold back (fflush(3)).
+pub(crate) fn flush_c_streams() {
+    // SAFETY: null means all output streams.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// Waits until one of the two can be read: false if the deadline passed first.
+pub(crate) fn wait_either(
+    one: BorrowedFd<'_>,
+    other: BorrowedFd<'_>,
+    deadline: Deadline,
+) -> io::Result<bool> {
+    let mut both = [
+        PollFd::from_borrowed_fd(one, PollFlags::IN),
+        PollFd::from_borrowed_fd(other, PollFlags::IN),
+    ];
+    Ok(poll(&mut both, deadline)? != 0)
 }
 
 /// An anonymous file (memfd_create(2)) that holds `bytes`.
@@ -273,4 +393,22 @@ pub(crate) fn contents(file: BorrowedFd<'_>, length: usize) -> io::Result<Vec<u8
         }
     }
     Ok(bytes)
+}
+
+/// A descriptor that is readable while it is raised.
+pub(crate) fn event() -> io::Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    Ok(rustix::event::eventfd(0, flags)?)
+}
+
+/// Makes an [`event`] readable.
+pub(crate) fn raise(event: BorrowedFd<'_>) {
+    // Fails only where it would overflow: then it is readable.
+    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+}
+
+/// Makes an [`event`] not readable.
+pub(crate) fn lower(event: BorrowedFd<'_>) {
+    // Fails only where it is not readable.
+    let _ = rustix::io::read(event, &mut [0; 8]);
 }

@@ -1,5 +1,6 @@
-//! What a forked child must forget. Only forks made through libc are seen: a raw `clone` is not.
+//! fork(2), and what a forked child must forget. Only forks made through libc are seen: a raw `clone` is not.
 
+use std::io;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -25,4 +26,33 @@ pub(crate) fn watch() {
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Relaxed);
     super::identity::after_fork();
+}
+
+/// Who has returned from a fork.
+pub(crate) enum Forked {
+    /// The new process, which has the calling thread alone.
+    Child,
+    /// The old one; the number of the new.
+    Parent(u32),
+}
+
+/// Forks by libc's fork: the kernel's list of robust mutexes and libc's own locks are in order in the child.
+///
+/// # Safety
+/// No other thread of this process may hold, at this moment, a lock that the child will want and that libc does not
+/// look after.
+pub(crate) unsafe fn fork() -> io::Result<Forked> {
+    watch();
+    // SAFETY: the caller's word.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid.unsigned_abs())),
+    }
+}
+
+/// Ends the process at once: nothing that the program has registered for its end is run.
+pub(crate) fn leave(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
 }

@@ -5,14 +5,17 @@
 //! | `clock` | absolute monotonic deadlines |
 //! | `futex` | wait, wait on many words, wake |
 //! | `identity` | the numbers that lock words hold for "me", and which threads live |
-//! | `fork` | what is forgotten in a forked child |
+//! | `fork` | fork, and what is forgotten in a forked child |
 //! | `local` | bookkeeping of one process that survives a fork |
 //! | `robust` | pthread robust mutexes: how the kernel tells of a death |
 //! | `memory` | memfd, mapping, growing |
 //! | `fds` | descriptors in messages, pipes, poll |
+//! | `net` | sockets that listen and connect |
 //! | `signals` | signal masks, and SIGPIPE held back |
 //! | `pidfd` | a process one can wait for and signal |
 //! | `exec` | this executable, started anew |
+//! | `surroundings` | what a started process inherits: umask, limits, CPUs, streams, environment |
+//! | `standing` | what a forked process cannot take on later: users, capabilities, namespaces |
 //! | `image` | this executable in memory: text, build id, constructors |
 //! | `model` | loom's stand-in for all of it that the primitives need |
 
@@ -35,11 +38,17 @@ pub(crate) mod local;
 #[cfg(not(allcores_loom))]
 pub(crate) mod memory;
 #[cfg(not(allcores_loom))]
+pub(crate) mod net;
+#[cfg(not(allcores_loom))]
 pub(crate) mod pidfd;
 #[cfg(not(allcores_loom))]
 pub(crate) mod robust;
 #[cfg(not(allcores_loom))]
 pub(crate) mod signals;
+#[cfg(not(allcores_loom))]
+pub(crate) mod standing;
+#[cfg(not(allcores_loom))]
+pub(crate) mod surroundings;
 
 #[cfg(allcores_loom)]
 pub mod model;

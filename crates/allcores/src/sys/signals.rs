@@ -1,6 +1,7 @@
 //! Signals that must not reach the program, and what a child process starts with. See sigaction(2), signal(7).
 
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
 
 /// While this lives, a SIGPIPE of this thread's making is held back; it is eaten in the end, unless one was pending
@@ -47,6 +48,51 @@ pub(crate) fn ignore_sigpipe() {
 pub(crate) fn block_all() {
     // SAFETY: the set is initialised; the old mask is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &all(), null_mut()) };
+}
+
+/// Lets every signal through in this thread.
+pub(crate) fn unblock_all() {
+    // SAFETY: the set is initialised; the old mask is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &none(), null_mut()) };
+}
+
+/// Gives every signal its default action, but SIGPIPE, which stays ignored.
+pub(crate) fn forget_handlers() {
+    // Those beyond are libc's own and cannot be asked about.
+    for signal in 1..=libc::SIGRTMAX() {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: a query: nothing is installed, and `action` is room for the answer.
+        let failed = unsafe { libc::sigaction(signal, null(), action.as_mut_ptr()) } != 0;
+        // SAFETY: filled by the call, or zero, which is a valid value of every field.
+        let default = unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL;
+        if !failed && !default && signal != libc::SIGPIPE {
+            // SAFETY: the default action is no code of ours.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+}
+
+/// Whether the kernel shall collect the children of this process by itself as soon as they end (SIGCHLD ignored), or
+/// leaves that to us (the default).
+pub(crate) fn collect_children_at_once(at_once: bool) {
+    let action = if at_once {
+        libc::SIG_IGN
+    } else {
+        libc::SIG_DFL
+    };
+    // SAFETY: neither is code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, action) };
+}
+
+/// A descriptor that can be read when a child has ended. SIGCHLD must be blocked in all threads.
+pub(crate) fn child_teller() -> std::io::Result<OwnedFd> {
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: a new descriptor for an initialised set.
+    match unsafe { libc::signalfd(-1, &set_of(libc::SIGCHLD), flags) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        // SAFETY: just made, and nobody else's.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
 }
 
 fn is_ignored(signal: i32) -> bool {

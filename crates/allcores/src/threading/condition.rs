@@ -178,7 +178,12 @@ impl Condition {
         Ok(notified)
     }
 
-    fn wait_until<G: Guard>(&self, guard: &mut G, deadline: Deadline) -> Result<bool, WaitError> {
+    /// Whether there was a notification before the deadline.
+    pub(super) fn wait_until<G: Guard>(
+        &self,
+        guard: &mut G,
+        deadline: Deadline,
+    ) -> Result<bool, WaitError> {
         let lock = guard.address();
         if let Err(bound) = self.lock.compare_exchange(0, lock, Relaxed, Relaxed)
             && bound != lock

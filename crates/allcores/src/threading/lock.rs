@@ -254,6 +254,19 @@ impl<T: ?Sized> Lock<T> {
         self.inner.get_mut()
     }
 
+    /// Takes the lock if that is a matter of one compare-and-swap: free, and nobody waits for it.
+    #[inline]
+    pub(super) fn acquire_at_once(&self) -> Option<LockGuard<'_, T>> {
+        let taken = self.raw().core().take_free(Scope::PRIVATE.me());
+        // SAFETY: this thread took the lock just now, and this is the guard for it.
+        taken.then(|| unsafe { self.inner.make_guard_unchecked(GuardNoSend::new()) })
+    }
+
+    /// Whether this thread holds the lock.
+    pub(super) fn is_mine(&self) -> bool {
+        self.raw().core().is_mine(Scope::PRIVATE)
+    }
+
     fn raw(&self) -> &RawLock {
         // SAFETY: used to take the lock, and to release it where no guard exists.
         unsafe { self.inner.raw() }

@@ -13,6 +13,7 @@
 //! | [`Event`] | a flag that threads wait for |
 //! | [`Condition`] | waiting, with a lock, until somebody says that things have changed |
 //! | [`Barrier`] | a place where threads wait until all have come |
+//! | [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`SimpleQueue`] | items that go from thread to thread |
 //!
 //! ```
 //! use allcores::threading::{Event, Lock, Semaphore, Thread};
@@ -58,6 +59,7 @@ mod guard;
 mod hook;
 mod lock;
 mod owner_died;
+mod queue;
 mod record;
 mod rlock;
 mod roster;
@@ -75,6 +77,9 @@ pub use guard::Guard;
 pub use hook::{ExceptHookArgs, PanicLocation, reset_excepthook, set_excepthook};
 pub use lock::{Lock, LockGuard, NotHeld, RawLock};
 pub use owner_died::OwnerDied;
+pub use queue::{
+    GetError, LifoQueue, PriorityQueue, PutError, Queue, QueueIter, SimpleQueue, TooManyTasksDone,
+};
 pub use record::{JoinError, ThreadHandle};
 pub use rlock::{NotOwner, RLock, RLockGuard};
 pub use roster::{active_count, current_thread, enumerate, get_ident, get_native_id, main_thread};

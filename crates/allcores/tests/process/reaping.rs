@@ -4,28 +4,31 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use allcores::multiprocessing::process::{Exit, ProcessError};
-use allcores::multiprocessing::{Connection, Pipe, Process, active_children, wait};
+use allcores::multiprocessing::{Connection, Pipe, Process, StartMethod, active_children, wait};
 
-use crate::util::{add, exit_with, forked, standing_by};
+use crate::util::{METHODS, add, exit_with, forked, standing_by, standing_by_started};
 
-/// Whether the process table still has an entry of this number whose parent we are.
-fn is_in_the_table(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or("");
-    fields.split_whitespace().nth(1) == Some(&std::process::id().to_string())
+/// When the process with this number was started, if the process table has an entry for it: tells it from a later one.
+fn in_the_table(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = stat.rsplit(')').next()?;
+    fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
 #[test]
 fn a_dropped_process_goes_on_and_leaves_no_zombie() {
-    let (p, here) = standing_by();
-    let (pid, sentinel) = (p.pid(), p.as_fd().try_clone_to_owned().unwrap());
-    drop(p);
-    assert!(active_children().iter().any(|child| child.pid() == pid));
-    assert!(is_in_the_table(pid));
-    here.send(&1).unwrap();
-    assert_eq!(wait(&[&sentinel], None).unwrap(), [0]);
-    while is_in_the_table(pid) {
-        std::thread::yield_now();
+    for method in METHODS {
+        let (p, here) = standing_by_started(method);
+        let (pid, sentinel) = (p.pid(), p.as_fd().try_clone_to_owned().unwrap());
+        drop(p);
+        assert!(active_children().iter().any(|child| child.pid() == pid));
+        let started = in_the_table(pid);
+        assert!(started.is_some());
+        here.send(&1).unwrap();
+        assert_eq!(wait(&[&sentinel], None).unwrap(), [0]);
+        while in_the_table(pid) == started {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -33,6 +36,7 @@ fn a_dropped_process_goes_on_and_leaves_no_zombie() {
 fn an_active_child_can_be_ended_without_its_handle() {
     let (p, _here) = standing_by();
     let pid = p.pid();
+    let started = in_the_table(pid);
     drop(p);
     let child = active_children()
         .into_iter()
@@ -42,7 +46,7 @@ fn an_active_child_can_be_ended_without_its_handle() {
     child.kill().unwrap();
     child.join().unwrap();
     assert_eq!(child.exitcode(), Some(-libc::SIGKILL));
-    assert!(!is_in_the_table(pid));
+    assert!(started.is_some() && in_the_table(pid) != started);
 }
 
 /// Collects a child behind the library's back.
@@ -54,7 +58,8 @@ fn steal_status(pid: u32) {
 
 #[test]
 fn a_status_that_somebody_else_took_is_unknown_and_not_invented() {
-    let p = Process::new(exit_with, 3).start().unwrap();
+    let spawned = |code| Process::new(exit_with, code).start_method(StartMethod::Spawn);
+    let p = spawned(3).start().unwrap();
     steal_status(p.pid());
     assert!(matches!(p.result(), Err(ProcessError::StatusLost { .. })));
     assert_eq!((p.exit(), p.exitcode()), (Some(Exit::Unknown), None));
@@ -62,26 +67,36 @@ fn a_status_that_somebody_else_took_is_unknown_and_not_invented() {
     p.kill().unwrap();
 
     // The result is known all the same.
-    let p = Process::new(add, (2, 2)).start().unwrap();
+    let p = Process::new(add, (2, 2)).start_method(StartMethod::Spawn);
+    let p = p.start().unwrap();
     steal_status(p.pid());
     assert_eq!(p.result().unwrap(), 4);
 }
 
 #[test]
 fn it_works_where_sigchld_is_ignored() {
-    let p = Process::new(
-        |()| {
-            // SAFETY: SIG_IGN is no code of ours.
-            unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-            let p = Process::new(add, (1, 2)).start().unwrap();
-            let sum = p.result().unwrap();
-            let exit = Process::new(exit_with, 3).start().unwrap();
-            let lost = matches!(exit.result(), Err(ProcessError::StatusLost { .. }));
-            (sum, p.exitcode(), lost)
-        },
-        (),
-    );
-    assert_eq!(p.start().unwrap().result().unwrap(), (3, None, true));
+    fn sigchld_ignored(method: StartMethod) -> (u64, Option<i32>, Option<i32>) {
+        // SAFETY: SIG_IGN is no code of ours.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let p = Process::new(add, (1, 2)).start_method(method);
+        let p = p.start().unwrap();
+        let sum = p.result().unwrap();
+        let exit = Process::new(exit_with, 3).start_method(method);
+        let exit = exit.start().unwrap();
+        match (exit.result(), exit.exitcode()) {
+            (Err(ProcessError::StatusLost { .. }), None) => {}
+            (Err(ProcessError::Exited { code: 3, .. }), Some(3)) => {}
+            other => panic!("{other:?}"),
+        }
+        (sum, p.exitcode(), exit.exitcode())
+    }
+    let outcome = |method| {
+        let p = Process::new(sigchld_ignored, method).start().unwrap();
+        p.result().unwrap()
+    };
+    assert_eq!(outcome(StartMethod::Spawn), (3, None, None));
+    // Not its children in the kernel's eyes.
+    assert_eq!(outcome(StartMethod::ForkServer), (3, Some(0), Some(3)));
 }
 
 #[test]

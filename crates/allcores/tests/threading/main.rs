@@ -6,6 +6,7 @@ mod condition;
 mod event;
 mod hook;
 mod lock;
+mod queue;
 mod rlock;
 mod scope;
 mod semaphore;

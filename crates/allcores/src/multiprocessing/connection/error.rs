@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::frame::FrameError;
+use super::turn::NoTurn;
 use crate::multiprocessing::transfer::TransferError;
 
 /// Why a value and its bytes do not turn into each other: the codec's own account.
@@ -15,6 +16,12 @@ impl CodecError {
     /// What went wrong, as the codec says it; a text will do.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> CodecError {
         CodecError(error.into())
+    }
+
+    /// The codec's own error, to be looked at by type:
+    /// `error.get_ref().downcast_ref::<`[`PickleError`](super::codec::PickleError)`>()`.
+    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
     }
 
     pub(crate) fn left_over(bytes: usize) -> CodecError {
@@ -48,6 +55,16 @@ pub enum SendError {
         "an earlier message was cut off in the middle, and nothing can follow it: make a new connection"
     )]
     OutOfStep,
+    /// There was no room for the message within the time allowed. Nothing was sent.
+    #[error(
+        "the other end did not make room for the message within the time allowed: nothing was sent"
+    )]
+    TimedOut,
+    /// There was room for a part of the message only within the time allowed. Nothing can follow it.
+    #[error(
+        "the other end took only a part of the message within the time allowed, and nothing can follow it: make a new connection"
+    )]
+    TooSlow,
     /// The system refused.
     #[error("the message could not be written")]
     Io(#[from] io::Error),
@@ -77,6 +94,14 @@ pub enum RecvError {
         length: u64,
         /// What was allowed, in bytes.
         most: u64,
+    },
+    /// The message began in time, but was not whole within the time allowed. Nothing more can be received.
+    #[error(
+        "a message began, but did not come whole within the time allowed: {missing} bytes before its next mark were missing, and nothing more is read from this connection"
+    )]
+    TooSlow {
+        /// How many bytes of the header or of the payload had not come.
+        missing: u64,
     },
     /// The peer does not speak this protocol.
     #[error("a message of {length} bytes is announced: the peer does not speak this protocol")]
@@ -112,6 +137,15 @@ pub enum RecvError {
     /// The system refused.
     #[error("the message could not be read")]
     Io(#[from] io::Error),
+}
+
+impl From<NoTurn> for SendError {
+    fn from(reason: NoTurn) -> SendError {
+        match reason {
+            NoTurn::OutOfStep => SendError::OutOfStep,
+            NoTurn::TimedOut => SendError::TimedOut,
+        }
+    }
 }
 
 impl From<FrameError> for RecvError {

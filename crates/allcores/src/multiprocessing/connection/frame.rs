@@ -183,15 +183,23 @@ impl Frame {
         self.have > 0
     }
 
+    /// How many bytes there are to the next mark: the end of the header, or of the payload.
+    pub fn missing(&self) -> u64 {
+        match self.wants() {
+            Want::Header(missing) => missing as u64,
+            Want::Payload(missing) => missing,
+            Want::Nothing => 0,
+        }
+    }
+
     /// The stream is at its end: false if that is between two frames, an error if it is inside one.
     pub fn end_of_stream(&self) -> Result<bool, FrameError> {
         match self.wants() {
             Want::Nothing => Ok(true),
             _ if !self.has_begun() => Ok(false),
-            Want::Header(missing) => Err(FrameError::Truncated {
-                missing: missing as u64,
+            Want::Header(_) | Want::Payload(_) => Err(FrameError::Truncated {
+                missing: self.missing(),
             }),
-            Want::Payload(missing) => Err(FrameError::Truncated { missing }),
         }
     }
 }

@@ -1,13 +1,21 @@
 //! Messages between processes; see `README.md` beside this file.
 
+mod address;
 #[doc(hidden)]
 pub mod auth;
+mod client;
 pub mod codec;
 mod error;
 #[doc(hidden)]
 pub mod frame;
+mod handle;
+mod handshake;
+mod landing;
+mod listener;
 mod pipe;
 pub(crate) mod stream;
+mod timed;
+mod turn;
 mod wait;
 
 use std::fmt;
@@ -20,8 +28,13 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
 
-pub use codec::{Codec, Compact};
+pub use address::Address;
+pub use auth::AuthError;
+pub use client::{Client, ConnectError};
+pub use codec::{Codec, Compact, Pickle};
 pub use error::{BufferTooShort, CodecError, RecvError, RecvIntoError, SendError};
+pub use handshake::HandshakeError;
+pub use listener::{AcceptError, BindError, Listener, ListenerBuilder};
 pub use pipe::{Pipe, SimplexPipe};
 pub use wait::wait;
 
@@ -62,8 +75,12 @@ pub struct Connection<S, R, C = Compact> {
 
 impl<S, R, C> Connection<S, R, C> {
     fn over(fd: OwnedFd, channel: Channel) -> Connection<S, R, C> {
+        Connection::through(Stream::new(fd, channel))
+    }
+
+    fn through(stream: Stream) -> Connection<S, R, C> {
         Connection {
-            stream: Stream::new(fd, channel),
+            stream,
             carries: PhantomData,
         }
     }
@@ -226,10 +243,8 @@ impl<'de, S, R, C> Deserialize<'de> for Connection<S, R, C> {
         .map_err(D::Error::custom)?;
         // Who holds the far end of a stranger's channel, nobody can tell.
         let foreign = marked & FOREIGN != 0 || transfer::from_stranger();
-        Ok(Connection {
-            stream: Stream::with_stranger(fd, channel, foreign),
-            carries: PhantomData,
-        })
+        let stream = Stream::with_stranger(fd, channel, foreign);
+        Ok(Connection::through(stream))
     }
 }
 

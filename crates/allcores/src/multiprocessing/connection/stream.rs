@@ -1,9 +1,7 @@
 //! Frames over a descriptor: the I/O around [`frame`](super::frame).
 
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,13 +10,11 @@ use super::BufferTooShort;
 use super::codec::{Codec, Compact};
 use super::error::{RecvError, RecvIntoError, SendError};
 use super::frame::{Frame, Header, MOST_HEADER, Want};
+use super::landing::Landing;
+use super::turn::{Direction, NoTurn, Turn};
 use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
-use crate::sync::{Acquired, Lock, Scope};
 use crate::sys::clock::Deadline;
 use crate::sys::fds::{self, Channel};
-
-/// The most memory that is taken on the word of a header, before anything of the payload has come.
-const STEP: u64 = 1 << 20;
 
 /// One end of a channel. Each direction has a lock, so that the frames of two threads do not mix.
 #[derive(Debug)]
@@ -27,58 +23,8 @@ pub(crate) struct Stream {
     channel: Channel,
     /// The far end may be an unrelated program.
     foreign: bool,
-    sending: Direction,
-    receiving: Direction,
-}
-
-/// One of our own locks and not std's: in a forked process, one that another thread held at the fork is free.
-#[derive(Default)]
-struct Direction {
-    lock: Lock,
-    /// Out of step for good.
-    lost: AtomicBool,
-}
-
-impl fmt::Debug for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.lost.load(Relaxed) {
-            "lost"
-        } else {
-            "open"
-        })
-    }
-}
-
-/// A direction, for as long as one message takes.
-struct Turn<'a>(&'a Direction);
-
-impl<'a> Turn<'a> {
-    /// `None` if the direction is out of step.
-    fn take(direction: &'a Direction) -> Option<Turn<'a>> {
-        loop {
-            match direction.lock.acquire(Scope::PRIVATE, Deadline::NEVER) {
-                Acquired::Yes => break,
-                Acquired::OwnerDied(_) => {
-                    direction.lock.recover();
-                    break;
-                }
-                Acquired::TimedOut | Acquired::Interrupted => {}
-            }
-        }
-        let turn = Turn(direction);
-        (!direction.lost.load(Relaxed)).then_some(turn)
-    }
-
-    fn is_lost(&mut self) {
-        self.0.lost.store(true, Relaxed);
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the lock lives in the stream that is borrowed here.
-        unsafe { Lock::release_mine(&self.0.lock, Scope::PRIVATE) };
-    }
+    pub(super) sending: Direction,
+    pub(super) receiving: Direction,
 }
 
 impl Stream {
@@ -132,63 +78,100 @@ impl Stream {
         payload: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), SendError> {
-        let mut turn = Turn::take(&self.sending).ok_or(SendError::OutOfStep)?;
+        self.send_by(header, payload, descriptors, Deadline::NEVER)
+    }
+
+    /// As [`Stream::send`], until the deadline.
+    pub(crate) fn send_by(
+        &self,
+        header: &[u8],
+        payload: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        let mut turn = Turn::take(&self.sending, deadline)?;
         let mut parts = [IoSlice::new(header), IoSlice::new(payload)];
         let mut parts = &mut parts[..];
         let mut descriptors = descriptors;
         let mut begun = false;
         while !parts.is_empty() {
             let written = match self.channel {
-                Channel::Socket | Channel::Network => fds::send(self.fd(), parts, descriptors),
-                Channel::Pipe => fds::write_pipe(self.fd(), parts),
+                Channel::Socket | Channel::Network => {
+                    fds::send(self.fd(), parts, descriptors, deadline)
+                }
+                Channel::Pipe => fds::write_pipe(self.fd(), parts, deadline),
             };
-            match written {
-                Ok(bytes) => {
+            let error = match written {
+                Ok(Some(bytes)) => {
                     begun = true;
                     descriptors = &[];
                     IoSlice::advance_slices(&mut parts, bytes);
+                    continue;
                 }
-                Err(error) => {
-                    if begun {
-                        turn.is_lost();
-                    }
-                    return Err(match error.kind() {
-                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                            SendError::Closed
-                        }
-                        _ => SendError::Io(error),
-                    });
-                }
+                Ok(None) if begun => SendError::TooSlow,
+                Ok(None) => SendError::TimedOut,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => SendError::Closed,
+                    _ => SendError::Io(error),
+                },
+            };
+            if begun {
+                turn.is_lost();
             }
+            return Err(error);
         }
         Ok(())
     }
 
     /// Receives a whole message, and the descriptors that came with its first byte.
     pub(crate) fn receive(&self, most: Option<u64>) -> Result<(Vec<u8>, Incoming), RecvError> {
-        let mut turn = Turn::take(&self.receiving).ok_or(RecvError::OutOfStep)?;
+        let received = self.receive_by(most, Deadline::NEVER)?;
+        Ok(received.expect("only a deadline ends without a message or an error"))
+    }
+
+    /// As [`Stream::receive`], until the deadline: `None` if nothing of a message had come by then.
+    pub(crate) fn receive_by(
+        &self,
+        most: Option<u64>,
+        deadline: Deadline,
+    ) -> Result<Option<(Vec<u8>, Incoming)>, RecvError> {
+        let mut turn = match Turn::take(&self.receiving, deadline) {
+            Ok(turn) => turn,
+            Err(NoTurn::TimedOut) => return Ok(None),
+            Err(NoTurn::OutOfStep) => return Err(RecvError::OutOfStep),
+        };
         let mut frame = Frame::new(most);
-        let received = self.receive_header(&mut frame).and_then(|incoming| {
-            let message = self.receive_payload(&mut frame)?;
-            Ok((message, incoming))
-        });
-        if received.is_err() && frame.has_begun() {
-            turn.is_lost();
+        let received = self
+            .receive_header(&mut frame, deadline)
+            .and_then(|incoming| {
+                let message = self.receive_payload(&mut frame, deadline)?;
+                Ok((message, incoming))
+            });
+        match received {
+            Ok(message) => Ok(Some(message)),
+            Err(_) if frame.has_begun() => {
+                turn.is_lost();
+                received.map(Some)
+            }
+            Err(RecvError::TooSlow { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        received
     }
 
     /// Receives a whole message into `buffer`. Descriptors that come with it are closed.
     pub(crate) fn receive_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
-        let mut turn = Turn::take(&self.receiving).ok_or(RecvError::OutOfStep)?;
+        let mut turn =
+            Turn::take(&self.receiving, Deadline::NEVER).map_err(|_| RecvError::OutOfStep)?;
         let mut frame = Frame::new(None);
-        let received = self.receive_header(&mut frame).and_then(|_| {
-            let length = usize::try_from(frame.length().unwrap_or(0)).unwrap_or(usize::MAX);
-            match buffer.get_mut(..length) {
-                Some(exact) => self.fill(&mut frame, exact).map(|()| Ok(length)),
-                None => self.receive_payload(&mut frame).map(Err),
-            }
-        });
+        let received = self
+            .receive_header(&mut frame, Deadline::NEVER)
+            .and_then(|_| {
+                let length = usize::try_from(frame.length().unwrap_or(0)).unwrap_or(usize::MAX);
+                match buffer.get_mut(..length) {
+                    Some(exact) => self.fill(&mut frame, exact).map(|()| Ok(length)),
+                    None => self.receive_payload(&mut frame, Deadline::NEVER).map(Err),
+                }
+            });
         match received {
             Ok(Ok(length)) => Ok(length),
             Ok(Err(message)) => Err(RecvIntoError::BufferTooShort(BufferTooShort {
@@ -204,7 +187,7 @@ impl Stream {
         }
     }
 
-    fn receive_header(&self, frame: &mut Frame) -> Result<Incoming, RecvError> {
+    fn receive_header(&self, frame: &mut Frame, deadline: Deadline) -> Result<Incoming, RecvError> {
         let mut bytes = [0; MOST_HEADER];
         let mut descriptors = Vec::new();
         let mut cut_short = false;
@@ -212,14 +195,18 @@ impl Stream {
             let room = &mut bytes[..most];
             let count = match self.channel {
                 Channel::Socket => {
-                    fds::receive(self.fd(), room, &mut descriptors).map(|received| {
-                        cut_short |= received.cut_short;
-                        received.bytes
+                    fds::receive(self.fd(), room, &mut descriptors, deadline).map(|received| {
+                        received.map(|received| {
+                            cut_short |= received.cut_short;
+                            received.bytes
+                        })
                     })
                 }
-                Channel::Network | Channel::Pipe => fds::read(self.fd(), room),
+                Channel::Network | Channel::Pipe => {
+                    fds::read(self.fd(), self.channel, room, deadline)
+                }
             };
-            match self.some(count, frame)? {
+            match some(count, frame)? {
                 0 => return Err(RecvError::Closed),
                 count => frame.header(&bytes[..count])?,
             }
@@ -227,63 +214,49 @@ impl Stream {
         Ok(Incoming::new(descriptors, cut_short).of_stranger(self.foreign))
     }
 
-    fn receive_payload(&self, frame: &mut Frame) -> Result<Vec<u8>, RecvError> {
-        let length = frame.length().unwrap_or(0);
-        let mut message = Vec::new();
-        while let Want::Payload(missing) = frame.wants() {
-            if message.len() == message.capacity() {
-                // As much again as has come, and no more: a header alone is not believed.
-                let more = missing.min(STEP.max(message.len() as u64));
-                message
-                    .try_reserve_exact(more as usize)
-                    .map_err(|_| RecvError::NoMemory {
-                        length,
-                        received: message.len() as u64,
-                    })?;
-            }
-            // The allocator may have given more room than was asked for, and what follows is another message.
-            let room = message.capacity() - message.len();
-            let count = if room as u64 > missing {
-                let filled = message.len();
-                message.resize(filled + missing as usize, 0);
-                let count = fds::read(self.fd(), &mut message[filled..]);
-                message.truncate(filled + *count.as_ref().unwrap_or(&0));
-                count
-            } else {
-                fds::read_spare(self.fd(), &mut message)
-            };
-            let count = self.some(count, frame)?;
+    fn receive_payload(&self, frame: &mut Frame, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
+        let mut landing = Landing::new(frame.length().unwrap_or(0));
+        while let Want::Payload(_) = frame.wants() {
+            let room = landing.room()?;
+            let count = fds::read_fresh(self.fd(), self.channel, room, deadline);
+            let count = some(count, frame)?;
+            // SAFETY: the kernel has written so many bytes to the front of the room.
+            unsafe { landing.arrived(count) };
             frame.payload(count as u64);
         }
-        Ok(message)
+        Ok(landing.into_message())
     }
 
     fn fill(&self, frame: &mut Frame, buffer: &mut [u8]) -> Result<(), RecvError> {
         let mut filled = 0;
         while let Want::Payload(_) = frame.wants() {
-            let count = fds::read(self.fd(), &mut buffer[filled..]);
-            let count = self.some(count, frame)?;
+            let rest = &mut buffer[filled..];
+            let count = fds::read(self.fd(), self.channel, rest, Deadline::NEVER);
+            let count = some(count, frame)?;
             frame.payload(count as u64);
             filled += count;
         }
         Ok(())
     }
+}
 
-    /// How many bytes came: 0 between two frames only.
-    fn some(&self, count: io::Result<usize>, frame: &Frame) -> Result<usize, RecvError> {
-        match count {
-            Ok(0) => {
-                frame.end_of_stream()?;
-                Ok(0)
-            }
-            Ok(count) => Ok(count),
-            // The peer closed its end with unread messages in it. Nothing more will come.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                frame.end_of_stream()?;
-                Ok(0)
-            }
-            Err(error) => Err(error.into()),
+/// How many bytes came: 0 between two frames only.
+fn some(count: io::Result<Option<usize>>, frame: &Frame) -> Result<usize, RecvError> {
+    match count {
+        Ok(Some(0)) => {
+            frame.end_of_stream()?;
+            Ok(0)
         }
+        Ok(Some(count)) => Ok(count),
+        Ok(None) => Err(RecvError::TooSlow {
+            missing: frame.missing(),
+        }),
+        // The peer closed its end with unread messages in it. Nothing more will come.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+            frame.end_of_stream()?;
+            Ok(0)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

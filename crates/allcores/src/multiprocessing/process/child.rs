@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::current::{self, Me, ParentProcess};
 use super::daemon;
+use super::method;
 use super::wire::{self, Boot, Location, Parcel, Report, Unpacked};
 use crate::multiprocessing::connection::stream::{self, Stream};
 use crate::multiprocessing::connection::{RecvError, SendError};
@@ -37,6 +38,12 @@ impl Control {
         if let Ok(parcel) = Parcel::pack(report, None, Vec::new(), Vec::new()) {
             let _ = parcel.send(self.0.as_fd());
         }
+    }
+
+    /// Says why the function is not called.
+    fn cannot(&self, reason: String) -> bool {
+        self.say(Report::NotRun { reason });
+        false
     }
 
     fn say_result<R: Serialize>(&self, result: &R) -> Result<(), SendError> {
@@ -74,9 +81,9 @@ where
     let arguments = match stream::decode::<A>(&call.arguments, call.handles) {
         Ok(arguments) => arguments,
         Err(error) => {
-            let reason = format!("its arguments: {}", in_words(&error));
-            call.control.say(Report::NotRun { reason });
-            return false;
+            return call
+                .control
+                .cannot(format!("its arguments: {}", in_words(&error)));
         }
     };
     call.control.say(Report::Started);
@@ -100,40 +107,82 @@ pub(crate) fn set_up() {
 
 /// Lives the child's life, with the process's first thread.
 pub(crate) fn live(control: OwnedFd) -> ! {
-    let code = match catch_unwind(AssertUnwindSafe(|| begin(control))) {
-        Ok(true) => 0,
-        Ok(false) | Err(_) => 1,
-    };
-    std::process::exit(code)
+    end(catch_unwind(AssertUnwindSafe(|| {
+        let Some((orders, control)) = take_orders(control) else {
+            return false;
+        };
+        match orders {
+            Ok(orders) => in_main_thread(move || orders.carry_out(control)),
+            Err(reason) => control.cannot(reason),
+        }
+    })))
 }
 
-fn begin(control: OwnedFd) -> bool {
+/// Lives the child's life with this thread, which is named `main` already and is the only one. Told what is wrong with it
+/// before it has begun, it says so and ends.
+pub(crate) fn live_on(control: OwnedFd, sound: Result<(), String>) -> ! {
+    end(catch_unwind(AssertUnwindSafe(|| {
+        let Some((orders, control)) = take_orders(control) else {
+            return false;
+        };
+        match sound.and(orders) {
+            Ok(orders) => orders.carry_out(control),
+            Err(reason) => control.cannot(reason),
+        }
+    })))
+}
+
+fn end(done: std::thread::Result<bool>) -> ! {
+    std::process::exit(if matches!(done, Ok(true)) { 0 } else { 1 })
+}
+
+/// Waits for the orders. `None` if there will be none: the parent is gone, or gave up starting us, and there is nobody to
+/// tell.
+fn take_orders(control: OwnedFd) -> Option<(Result<Orders, String>, &'static Control)> {
     let orders = Stream::new(control, Channel::Socket);
     let message = orders.receive(None);
     // Leaked: it is needed to the end of the process.
     let control: &'static Control = Box::leak(Box::new(Control(orders.into_fd())));
-    let prepared = match message {
-        // The parent is gone, or gave up starting us: there is nobody to tell.
-        Err(RecvError::Closed) => return false,
+    let orders = match message {
+        Err(RecvError::Closed) => return None,
         Err(error) => Err(in_words(&error)),
         Ok((payload, incoming)) => prepare(&payload, incoming),
     };
-    match prepared {
-        Ok((function, arguments, handles)) => in_main_thread(move || {
-            watch_for_panics(control);
-            run(function, arguments, handles, control)
-        }),
-        Err(reason) => {
-            control.say(Report::NotRun { reason });
-            false
+    Some((orders, control))
+}
+
+/// A function, and what it is called with.
+struct Orders {
+    function: Trampoline,
+    arguments: Vec<u8>,
+    handles: Incoming,
+}
+
+impl Orders {
+    fn carry_out(self, control: &'static Control) -> bool {
+        watch_for_panics(|panic| control.say(panic));
+        let call = Call {
+            arguments: self.arguments,
+            handles: self.handles,
+            control,
+        };
+        match catch_unwind(AssertUnwindSafe(|| (self.function)(call))) {
+            Ok(done) => done,
+            Err(payload) => {
+                control.say(Report::Panicked {
+                    message: message(&*payload),
+                    location: take_panic(),
+                });
+                // Its drop might panic in turn; the process ends now anyhow.
+                std::mem::forget(payload);
+                false
+            }
         }
     }
 }
 
-type Prepared = (Trampoline, Vec<u8>, Incoming);
-
 /// Takes the parent at its word, after a look at it.
-fn prepare(payload: &[u8], incoming: Incoming) -> Result<Prepared, String> {
+fn prepare(payload: &[u8], incoming: Incoming) -> Result<Orders, String> {
     let ours = |boot: &Boot| 1 + usize::from(boot.has_arena);
     let Unpacked {
         what: boot,
@@ -176,7 +225,14 @@ fn prepare(payload: &[u8], incoming: Incoming) -> Result<Prepared, String> {
             pidfd,
         }),
     });
-    Ok((function, body, handles))
+    if let Some(method) = boot.method {
+        method::set_start_method(method);
+    }
+    Ok(Orders {
+        function,
+        arguments: body,
+        handles,
+    })
 }
 
 /// Runs the function in a thread of std's making: the first thread has no name, and no guard below its stack that std
@@ -194,35 +250,15 @@ fn in_main_thread(work: impl FnOnce() -> bool + Send + 'static) -> bool {
 }
 
 /// As much stack as a first thread may use.
-fn stack_size() -> usize {
+pub(super) fn stack_size() -> usize {
     const USUAL: u64 = 8 << 20;
     const MOST: u64 = 1 << 30;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
     limit.unwrap_or(USUAL).clamp(USUAL, MOST) as usize
 }
 
-fn run(function: Trampoline, arguments: Vec<u8>, handles: Incoming, control: &Control) -> bool {
-    let call = Call {
-        arguments,
-        handles,
-        control,
-    };
-    match catch_unwind(AssertUnwindSafe(|| function(call))) {
-        Ok(done) => done,
-        Err(payload) => {
-            control.say(Report::Panicked {
-                message: message(&*payload),
-                location: LAST_PANIC.take(),
-            });
-            // Its drop might panic in turn; the process ends now anyhow.
-            std::mem::forget(payload);
-            false
-        }
-    }
-}
-
 /// What a panic says.
-fn message(payload: &dyn Any) -> String {
+pub(super) fn message(payload: &dyn Any) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -236,8 +272,13 @@ thread_local! {
     static LAST_PANIC: Cell<Option<Location>> = const { Cell::new(None) };
 }
 
-/// Has the place of a panic noted, besides what the hook in force does.
-fn watch_for_panics(control: &'static Control) {
+/// Where this thread has panicked last.
+pub(super) fn take_panic() -> Option<Location> {
+    LAST_PANIC.take()
+}
+
+/// Has the place of a panic noted, besides what the hook in force does. Where a panic is the end at once, it is said.
+pub(super) fn watch_for_panics(say: impl Fn(Report) + Send + Sync + 'static) {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let location = panic.location().map(|location| Location {
@@ -249,7 +290,7 @@ fn watch_for_panics(control: &'static Control) {
         if cfg!(panic = "abort") {
             // There is no later.
             let message = message(panic.payload());
-            control.say(Report::Panicked { message, location });
+            say(Report::Panicked { message, location });
         } else {
             LAST_PANIC.set(location);
         }

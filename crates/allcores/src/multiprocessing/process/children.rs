@@ -10,12 +10,13 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::forkserver;
 use super::reaper::Reaper;
+use super::status::Teller;
 use super::wire::{self, Report};
 use crate::multiprocessing::transfer::{Incoming, Parcels};
 use crate::registry;
 use crate::sys::clock::Deadline;
-use crate::sys::pidfd::{self, Collected, Ending};
 use crate::sys::{fds, fork};
 
 /// How a process ended.
@@ -25,7 +26,8 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It has ended, but somebody else has collected its status.
+    /// It has ended, but nobody can say how: somebody else has collected its status, or the fork server that was to tell
+    /// was killed. (Of a server's child Linux tells by itself, from 6.15 on.)
     Unknown,
 }
 
@@ -50,7 +52,17 @@ pub(crate) struct Child {
     pub(crate) name: String,
     pub(crate) daemon: bool,
     generation: u32,
+    teller: Teller,
     state: Mutex<State>,
+}
+
+/// A new process, before it is told what to do.
+pub(crate) struct Newborn {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    /// Our end of its control socket.
+    pub(crate) control: OwnedFd,
+    pub(crate) teller: Teller,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,19 +72,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Child {
     pub(crate) fn new(
-        pid: u32,
-        pidfd: OwnedFd,
+        newborn: Newborn,
         name: String,
         daemon: bool,
-        control: OwnedFd,
         parcels: Parcels,
     ) -> Arc<Child> {
+        let Newborn {
+            pid,
+            pidfd,
+            control,
+            teller,
+        } = newborn;
         let child = Arc::new(Child {
             pid,
             pidfd,
             name,
             daemon,
             generation: fork::generation(),
+            teller,
             state: Mutex::new(State::Running { control, parcels }),
         });
         lock(&table().children).push(child.clone());
@@ -99,11 +116,12 @@ impl Child {
         if let Some(exit) = self.exit()? {
             return Ok(Some(exit));
         }
-        if !fds::wait_readable(&self.pidfd, deadline)? {
-            return Ok(None);
-        }
         if !self.is_ours() {
-            return Ok(Some(Exit::Unknown));
+            let ended = fds::wait_readable(&self.pidfd, deadline)?;
+            return Ok(ended.then_some(Exit::Unknown));
+        }
+        if !self.teller.wait_end(self.pidfd.as_fd(), deadline)? {
+            return Ok(None);
         }
         // It has ended, so this waits for nothing, unless a tracer has the first claim.
         self.collect(true)
@@ -115,14 +133,8 @@ impl Child {
             State::Ended(legacy) => return Ok(Some(legacy.exit)),
             State::Running { control, parcels } => (control, parcels),
         };
-        let exit = match pidfd::collect(self.pidfd.as_fd(), wait)? {
-            Collected::Running => return Ok(None),
-            Collected::Ended(Ending::Code(code)) => Exit::Code(code),
-            Collected::Ended(Ending::Signal(signal)) => Exit::Signal(signal),
-            Collected::NotOurs if !fds::wait_readable(&self.pidfd, Deadline::NOW)? => {
-                return Ok(None);
-            }
-            Collected::NotOurs => Exit::Unknown,
+        let Some(exit) = self.teller.collect(self.pidfd.as_fd(), wait)? else {
+            return Ok(None);
         };
         let legacy = Legacy::read(exit, control);
         let parcels = std::mem::take(parcels);
@@ -253,7 +265,8 @@ pub(crate) fn detach(child: Arc<Child>) {
     lock(&table.stray).extend(left);
 }
 
-/// Collects those strays that have ended.
+/// Collects those strays that have ended, fork servers too.
 pub(crate) fn sweep() {
+    forkserver::sweep();
     lock(&table().stray).retain(|child| matches!(child.exit(), Ok(None)));
 }

@@ -26,11 +26,15 @@ pub(crate) fn introduce(me: Me) {
 }
 
 pub(crate) fn me() -> &'static Me {
-    ME.get_or_init(|| Me {
-        name: "MainProcess".into(),
-        identity: Vec::new(),
-        daemon: false,
-        parent: None,
+    // Not into `ME`: what a preload function asks is no answer for the children of its fork server.
+    static FIRST: OnceLock<Me> = OnceLock::new();
+    ME.get().unwrap_or_else(|| {
+        FIRST.get_or_init(|| Me {
+            name: "MainProcess".into(),
+            identity: Vec::new(),
+            daemon: false,
+            parent: None,
+        })
     })
 }
 

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{child, wire};
+use super::wire::{self, Role};
+use super::{child, zygote};
 use crate::sys::fds::{self, Channel};
 use crate::sys::image;
 
@@ -49,13 +50,22 @@ extern "C" fn before_main(
         return;
     }
     PASSED.store(true, Relaxed);
-    let Some(control) = marked() else { return };
+    let Some((role, control)) = marked() else {
+        return;
+    };
     child::set_up();
     // What was to be initialised before main is, when the function runs.
     for constructor in image::constructors_after(before_main) {
         constructor(argc, argv, environment);
     }
-    child::live(control)
+    live(role, control)
+}
+
+fn live(role: Role, control: OwnedFd) -> ! {
+    match role {
+        Role::Child => child::live(control),
+        Role::Zygote => zygote::serve(control),
+    }
 }
 
 /// The door for programs that are built without the feature `pre-main`: call it first in `main`. In a process that was
@@ -68,25 +78,25 @@ extern "C" fn before_main(
 /// ```
 pub fn init() {
     PASSED.store(true, Relaxed);
-    if let Some(control) = marked() {
+    if let Some((role, control)) = marked() {
         child::set_up();
-        child::live(control);
+        live(role, control);
     }
 }
 
-/// The control socket, if this process was started to run a function. Takes the marker out of the environment, so that
+/// What this process was started for, if for something other than `main`, and its control socket. Takes the marker out of the environment, so that
 /// programs started from here do not see it.
-fn marked() -> Option<OwnedFd> {
+fn marked() -> Option<(Role, OwnedFd)> {
     let marker = std::env::var_os(wire::MARKER)?;
     if image::is_privileged() {
         return None;
     }
-    let (number, inode) = wire::parse_marker(marker.to_str()?)?;
+    let (role, number, inode) = wire::parse_marker(marker.to_str()?)?;
     let control = inherited(number, inode)?;
     // SAFETY: no thread but this one has been started by the program: it is before main, or at its beginning, as
     // `init` asks for.
     unsafe { std::env::remove_var(wire::MARKER) };
-    Some(control)
+    Some((role, control))
 }
 
 /// The descriptor of this number, if it is the very socket that the marker speaks of.

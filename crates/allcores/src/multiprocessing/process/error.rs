@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::children::Exit;
 use super::wire::Location;
 use crate::multiprocessing::connection::{CodecError, RecvError};
 use crate::multiprocessing::transfer::TransferError;
@@ -20,6 +21,20 @@ pub enum StartError {
         "a child process could not be caught before it runs main: this program was built without the feature `pre-main`, so call allcores::init() first in main"
     )]
     NoWayIn,
+    /// This process is a fork server, in which a preload function runs.
+    #[error("a preload function may not start processes: its process is about to fork")]
+    InPreload,
+    /// The environment chooses a way to start processes that does not exist.
+    #[error(
+        "ALLCORES_START_METHOD is {value:?} in the environment: set it to spawn or forkserver, or unset it"
+    )]
+    UnknownMethod {
+        /// What it says.
+        value: String,
+    },
+    /// The fork server was asked for and cannot serve.
+    #[error("the process could not be started by the fork server")]
+    ForkServer(#[from] ForkServerError),
     /// This process is a child that has not come to its own function.
     #[error(
         "this process was started to run a function and is running main instead: call allcores::init() first in main, or build with the feature `pre-main`"
@@ -47,6 +62,59 @@ pub enum StartError {
     #[error("the process could not be started")]
     Io(#[from] io::Error),
 }
+
+/// Why the fork server has not made a process.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForkServerError {
+    /// Besides its own there are threads in it, and a child would find what they have locked locked for ever.
+    #[error(
+        "there are {more} threads in the fork server, left by {}: a forked process would lack them and find their locks taken; {}",
+        if *by_preload { "the preload function" } else { "the program's constructors" },
+        if *by_preload { "join them before it returns" } else { "choose StartMethod::Spawn" }
+    )]
+    Threads {
+        /// How many.
+        more: u32,
+        /// Whether it is the preload function that left them; constructors of the program have otherwise.
+        by_preload: bool,
+    },
+    /// The preload function has panicked.
+    #[error("the preload function panicked{}: {message}", at(location))]
+    PreloadPanicked {
+        /// What the panic says; a payload that is no text says so.
+        message: String,
+        /// Where, unless a panic hook of the program's own hides it.
+        location: Option<Location>,
+    },
+    /// It ended before it served: in the preload function, or in a constructor of the program.
+    #[error(
+        "the fork server ended before it served ({exit:?}): the preload function or a constructor of the program exits"
+    )]
+    Ended {
+        /// How.
+        exit: Exit,
+    },
+    /// It was killed, and so was the one that took its place.
+    #[error("the fork server was killed twice while it was to start the process")]
+    Lost,
+    /// It cannot begin.
+    #[error("there can be no fork server: {reason}; choose StartMethod::Spawn")]
+    Unfit {
+        /// Why.
+        reason: String,
+    },
+    /// The system refused: no memory, too many processes (RLIMIT_NPROC), too many open files, no /proc.
+    #[error("the system refused")]
+    Io(#[from] io::Error),
+}
+
+/// The function does not lie in the main executable, where the fork server would look for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the preload function is not in the main executable (it lies in a shared library, or the program was not started in the ordinary way)"
+)]
+pub struct NotInExecutable;
 
 /// Why a process has no result.
 #[derive(Debug, thiserror::Error)]
@@ -119,10 +187,11 @@ pub enum ProcessError {
         /// The process's name.
         name: String,
     },
-    /// Somebody else collected the process's status, and it left no result: a `waitpid(-1)` in this program, or SIGCHLD
-    /// being ignored.
+    /// It left no result, and nobody can say how it ended. Of a spawned one somebody else collected the status: a
+    /// `waitpid(-1)` in this program, or SIGCHLD being ignored. Of one that the fork server made, the server was killed
+    /// (before Linux 6.15, or under an init that collects nobody).
     #[error(
-        "process {name} has ended, but somebody else collected its status (a waitpid(-1) in this program, or SIGCHLD is ignored)"
+        "process {name} has ended and nobody can say how: somebody else collected its status (a waitpid(-1) in this program, or SIGCHLD is ignored), or the fork server that was to tell was killed"
     )]
     StatusLost {
         /// The process's name.

@@ -3,16 +3,17 @@
 use std::ffi::{CString, OsString};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::child::{Trampoline, trampoline};
-use super::children::{self, Child};
-use super::wire::{self, Boot, Parcel};
-use super::{Process, StartError, current, entry};
+use super::children::{self, Child, Newborn};
+use super::status::Teller;
+use super::wire::{self, Boot, Parcel, Role};
+use super::{Process, StartError, StartMethod, current, entry, forkserver, method, zygote};
 use crate::multiprocessing::connection::{SendError, stream};
 use crate::registry;
 use crate::sys::{exec, fds, image, pidfd};
@@ -23,6 +24,7 @@ pub struct NewProcess<F, A, R> {
     arguments: A,
     name: Option<String>,
     daemon: bool,
+    method: Option<StartMethod>,
     calls: PhantomData<fn(F) -> R>,
 }
 
@@ -37,6 +39,7 @@ where
             arguments,
             name: None,
             daemon: current::me().daemon,
+            method: None,
             calls: PhantomData,
         }
     }
@@ -55,7 +58,15 @@ where
         self
     }
 
-    /// Starts it: a new process runs this program's executable, and in it the function. Returns without waiting for that.
+    /// How it is started; as [`set_start_method`](crate::multiprocessing::set_start_method) says, unless set.
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// Starts it: a new process runs this program's executable, and in it the function. Returns without waiting for that;
+    /// with the fork server, it waits for the server's word that the process is there, and at the first time for the
+    /// server's own start.
     ///
     /// The child has the environment, working directory and standard streams of this process, an empty signal mask and
     /// default signal dispositions, and none of its other descriptors but those in the arguments. The arguments are
@@ -65,7 +76,13 @@ where
     /// See [`StartError`]; nothing runs then. A child that comes to nothing later is reported by [`Process::join`].
     pub fn start(self) -> Result<Process<R>, StartError> {
         let run: Trampoline = trampoline::<F, A, R>;
-        let child = launch(run as usize, &self.arguments, self.name, self.daemon)?;
+        let child = launch(
+            run as usize,
+            &self.arguments,
+            self.name,
+            self.daemon,
+            self.method,
+        )?;
         Ok(Process::of(child))
     }
 }
@@ -75,7 +92,11 @@ fn launch<A: Serialize>(
     arguments: &A,
     name: Option<String>,
     daemon: bool,
+    chosen: Option<StartMethod>,
 ) -> Result<std::sync::Arc<Child>, StartError> {
+    if zygote::is_zygote() {
+        return Err(StartError::InPreload);
+    }
     if entry::is_still_a_child() {
         return Err(StartError::StillAChild);
     }
@@ -86,6 +107,10 @@ fn launch<A: Serialize>(
     if !entry::has_passed() {
         return Err(StartError::NoWayIn);
     }
+    let method = match chosen {
+        Some(method) => Some(method),
+        None => method::chosen()?,
+    };
     children::sweep();
 
     let (body, mut outgoing) =
@@ -111,46 +136,80 @@ fn launch<A: Serialize>(
         parent_pid: std::process::id(),
         parent_name: me.name.clone(),
         has_arena: arena.is_some(),
+        method: method::chosen_here(),
     };
     ours.extend(arena);
     let handles = std::mem::take(&mut outgoing.descriptors);
     let parcel = Parcel::pack(&boot, Some(&body), ours, handles)?;
 
-    let (control, theirs) = fds::socket_pair()?;
-    // Not onto a standard stream, should one of them be closed here.
-    let theirs = match theirs.as_raw_fd() {
-        ..=2 => fds::duplicate(theirs.as_fd(), 3)?,
-        _ => theirs,
+    let newborn = match method {
+        Some(StartMethod::Spawn) => spawn()?,
+        Some(StartMethod::ForkServer) => forkserver::fork()?,
+        None => match forkserver::fork() {
+            Ok(newborn) => newborn,
+            // What it was to find is not there.
+            Err(error) if forkserver::has_preload() => return Err(error.into()),
+            Err(_) => spawn()?,
+        },
     };
-    let inode = rustix::fs::fstat(&theirs).map_err(io::Error::from)?.st_ino;
-    let marker = wire::marker(theirs.as_raw_fd(), inode);
+    match parcel.send(newborn.control.as_fd()) {
+        Ok(()) => {}
+        // It has died already. Joining will tell how.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            let _ = pidfd::signal(newborn.pidfd.as_fd(), rustix::process::Signal::KILL);
+            let _ = newborn.teller.collect(newborn.pidfd.as_fd(), true);
+            return Err(match error.kind() {
+                io::ErrorKind::WouldBlock => StartError::NameTooLong { length: name.len() },
+                _ => error.into(),
+            });
+        }
+    }
+    Ok(Child::new(newborn, name, daemon, parcels))
+}
+
+/// A new process by posix_spawn, which waits for its orders.
+fn spawn() -> io::Result<Newborn> {
+    let (control, theirs) = fds::socket_pair()?;
+    let theirs = above_standard_streams(theirs)?;
+    let marker = marker_for(Role::Child, &theirs)?;
     let pid = exec::spawn_self(
         &arguments_of_this_process(),
         &environment(&marker),
         &[theirs.as_fd()],
     )?;
     drop(theirs);
-    // The child waits for its orders, so it is there still, even where SIGCHLD is ignored: the descriptor is its own.
-    let begun = pidfd::open(pid).and_then(|pidfd| match parcel.send(control.as_fd()) {
-        // It has died already. Joining will tell how.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(pidfd),
-        sent => sent.map(|()| pidfd),
-    });
-    let pidfd = match begun {
-        Ok(pidfd) => pidfd,
+    // It waits for its orders, so it is there still, even where SIGCHLD is ignored: the descriptor is its own.
+    match pidfd::open(pid) {
+        Ok(pidfd) => Ok(Newborn {
+            pid,
+            pidfd,
+            control,
+            teller: Teller::Wait,
+        }),
         Err(error) => {
             give_up(pid);
-            return Err(match error.kind() {
-                io::ErrorKind::WouldBlock => StartError::NameTooLong { length: name.len() },
-                _ => error.into(),
-            });
+            Err(error)
         }
-    };
-    Ok(Child::new(pid, pidfd, name, daemon, control, parcels))
+    }
+}
+
+/// Not onto a standard stream, should one of them be closed here.
+pub(super) fn above_standard_streams(socket: OwnedFd) -> io::Result<OwnedFd> {
+    match socket.as_raw_fd() {
+        ..=2 => fds::duplicate(socket.as_fd(), 3),
+        _ => Ok(socket),
+    }
+}
+
+/// The marker of a child that will inherit this socket.
+pub(super) fn marker_for(role: Role, socket: &OwnedFd) -> io::Result<String> {
+    let inode = rustix::fs::fstat(socket)?.st_ino;
+    Ok(wire::marker(role, socket.as_raw_fd(), inode))
 }
 
 /// Ends a child that cannot be told what to do.
-fn give_up(pid: u32) {
+pub(super) fn give_up(pid: u32) {
     let Some(pid) = i32::try_from(pid)
         .ok()
         .and_then(rustix::process::Pid::from_raw)
@@ -170,13 +229,13 @@ fn default_name(identity: &[u32]) -> String {
 }
 
 /// The child sees the same arguments, as `ps` does.
-fn arguments_of_this_process() -> Vec<CString> {
+pub(super) fn arguments_of_this_process() -> Vec<CString> {
     std::env::args_os()
         .filter_map(|argument| CString::new(argument.into_vec()).ok())
         .collect()
 }
 
-fn environment(marker: &str) -> Vec<CString> {
+pub(super) fn environment(marker: &str) -> Vec<CString> {
     let entries = std::env::vars_os().map(|(name, value)| {
         let mut entry = name;
         entry.push("=");

@@ -2,15 +2,21 @@
 //!
 //! Parent to child: one [`Boot`]. Child to parent: [`Report::Started`], then how it went. Every message is one frame of
 //! [`connection`](crate::multiprocessing::connection); what the bytes do not carry goes along as descriptors.
+//!
+//! A process and its fork server have a socket of their own, which keeps messages apart: one [`Serve`] there, one
+//! [`Hello`] back, and from then on a [`Request`] and its [`Reply`], one after the other.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::StartMethod;
 use crate::multiprocessing::connection::frame::{Frame, Header, Want};
 use crate::multiprocessing::connection::stream::Encoded;
 use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
+use crate::sys::clock::Deadline;
 use crate::sys::fds;
+use crate::sys::surroundings::Surroundings;
 
 /// Raised with every change of what follows. Parent and child run one executable, so this guards against nothing but a
 /// file that was changed in place.
@@ -31,19 +37,38 @@ pub(crate) fn outgoing() -> Outgoing {
     Outgoing::with_room(transfer::MOST_DESCRIPTORS - OURS)
 }
 
-/// The marker's value: the version, the number of the control socket, and that socket's inode, so that a stray marker is
-/// never believed.
-pub(crate) fn marker(control: i32, inode: u64) -> String {
-    format!("{VERSION}:{control}:{inode}")
+/// What a process was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// To run a function.
+    Child,
+    /// To be a fork server.
+    Zygote,
 }
 
-/// The number and the inode in a marker of this version.
-pub(crate) fn parse_marker(marker: &str) -> Option<(i32, u64)> {
+const ZYGOTE: &str = "zygote";
+
+/// The marker's value: the version, the number of the control socket, and that socket's inode, so that a stray marker is
+/// never believed; and a word more for a fork server.
+pub(crate) fn marker(role: Role, control: i32, inode: u64) -> String {
+    match role {
+        Role::Child => format!("{VERSION}:{control}:{inode}"),
+        Role::Zygote => format!("{VERSION}:{control}:{inode}:{ZYGOTE}"),
+    }
+}
+
+/// The role, the number and the inode in a marker of this version.
+pub(crate) fn parse_marker(marker: &str) -> Option<(Role, i32, u64)> {
     let mut parts = marker.split(':');
     let version: u32 = parts.next()?.parse().ok()?;
     let control = parts.next()?.parse().ok()?;
     let inode = parts.next()?.parse().ok()?;
-    (version == VERSION && parts.next().is_none()).then_some((control, inode))
+    let role = match parts.next() {
+        None => Role::Child,
+        Some(ZYGOTE) => Role::Zygote,
+        Some(_) => return None,
+    };
+    (version == VERSION && parts.next().is_none()).then_some((role, control, inode))
 }
 
 /// What a child must know to begin.
@@ -60,7 +85,55 @@ pub(crate) struct Boot {
     pub(crate) parent_name: String,
     /// Whether the second descriptor is the parent's arena.
     pub(crate) has_arena: bool,
+    /// How it shall start processes itself, if somebody has chosen.
+    pub(crate) method: Option<StartMethod>,
 }
+
+/// What a fork server must know to begin. Descriptors: the process that it serves, and its arena if there is one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Serve {
+    pub(crate) version: u32,
+    pub(crate) fingerprint: Vec<u8>,
+    /// Where in the image the code is that runs before the first fork.
+    pub(crate) preload: Option<u64>,
+    pub(crate) has_arena: bool,
+}
+
+/// What a fork server says when it is ready, or why it never will be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Hello {
+    /// It forks on request. Whether the kernel tells how its children end; otherwise it does.
+    Ready { kernel_tells: bool },
+    /// Besides its own there are threads, so that a fork is not safe.
+    Threads { more: u32, by_preload: bool },
+    /// The preload function has panicked.
+    PreloadPanicked {
+        message: String,
+        location: Option<Location>,
+    },
+    /// It cannot begin.
+    Unfit { reason: String },
+}
+
+/// Asks for a child. Descriptors: its control socket, its working directory, the standard streams that it has, and the
+/// pipe for its status. The body is its environment, if that is not the server's own.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) surroundings: Surroundings,
+    pub(crate) streams: [bool; 3],
+    pub(crate) has_environment: bool,
+    pub(crate) has_status: bool,
+}
+
+impl Request {
+    pub(crate) fn descriptors(&self) -> usize {
+        let streams = self.streams.iter().filter(|stream| **stream).count();
+        2 + streams + usize::from(self.has_status)
+    }
+}
+
+/// The number of the child, whose pidfd comes along, or the error number for which there is none.
+pub(crate) type Reply = Result<u32, i32>;
 
 /// What a child says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,21 +191,8 @@ impl Parcel {
         mut ours: Vec<OwnedFd>,
         handles: Vec<OwnedFd>,
     ) -> std::io::Result<Parcel> {
-        let body = body.map_or(&[][..], Encoded::payload);
-        let in_file = body.len() > INLINE;
-        if in_file {
-            ours.push(fds::file_holding(body)?);
-        }
-        let head = Head {
-            what,
-            body_in_file: in_file.then_some(body.len() as u64),
-        };
-        let mut payload = postcard::to_extend(&head, Vec::new()).map_err(std::io::Error::other)?;
-        if !in_file {
-            payload.extend_from_slice(body);
-        }
-        let mut frame = Header::new(payload.len() as u64).as_bytes().to_vec();
-        frame.append(&mut payload);
+        let (frame, file) = frame(what, body.map_or(&[][..], Encoded::payload))?;
+        ours.extend(file);
         ours.extend(handles);
         Ok(Parcel {
             frame,
@@ -151,6 +211,39 @@ impl Parcel {
         }
         Ok(())
     }
+}
+
+/// A message as bytes, and the file that holds its body if that is too long to be among them.
+fn frame(what: impl Serialize, body: &[u8]) -> std::io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let in_file = body.len() > INLINE;
+    let file = in_file.then(|| fds::file_holding(body)).transpose()?;
+    let head = Head {
+        what,
+        body_in_file: in_file.then_some(body.len() as u64),
+    };
+    let mut payload = postcard::to_extend(&head, Vec::new()).map_err(std::io::Error::other)?;
+    if !in_file {
+        payload.extend_from_slice(body);
+    }
+    let mut frame = Header::new(payload.len() as u64).as_bytes().to_vec();
+    frame.append(&mut payload);
+    Ok((frame, file))
+}
+
+/// Sends `what`, a body and descriptors as one message of a socket that keeps messages apart.
+pub(crate) fn send_whole(
+    socket: BorrowedFd<'_>,
+    what: impl Serialize,
+    body: &[u8],
+    ours: &[BorrowedFd<'_>],
+) -> std::io::Result<()> {
+    let (frame, file) = frame(what, body)?;
+    let mut descriptors = ours.to_vec();
+    descriptors.extend(file.as_ref().map(AsFd::as_fd));
+    let parts = [std::io::IoSlice::new(&frame)];
+    let sent = fds::send(socket, &parts, &descriptors, Deadline::NEVER)?;
+    debug_assert_eq!(sent, Some(frame.len()));
+    Ok(())
 }
 
 /// A message as it came.
@@ -188,6 +281,33 @@ pub(crate) fn unpack<T: for<'de> Deserialize<'de>>(
         body,
         handles: Incoming::new(descriptors.collect(), cut_short),
     })
+}
+
+/// The longest message between a process and its fork server: what is inline, and a head.
+pub(crate) const MOST_PACKET: usize = INLINE + 16 * 1024;
+
+/// One message of a socket that keeps them apart, and what came with it: `None` at its end.
+///
+/// # Errors
+/// `InvalidData` for what is no message of ours.
+pub(crate) fn receive_whole<T: for<'de> Deserialize<'de>>(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ours: impl FnOnce(&T) -> usize,
+) -> std::io::Result<Option<Unpacked<T>>> {
+    let mut descriptors = Vec::new();
+    let received = fds::receive(socket, buffer, &mut descriptors, Deadline::NEVER)?
+        .expect("without a deadline something comes");
+    let bytes = &buffer[..received.bytes];
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let incoming = Incoming::new(descriptors, received.cut_short);
+    let bad = |reason: String| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
+    let [payload] = &frames(bytes)[..] else {
+        return Err(bad("not one whole message".into()));
+    };
+    unpack(payload, incoming, ours).map(Some).map_err(bad)
 }
 
 /// All that a child has said and the parent has not read. Never waits: the child has ended.
@@ -240,12 +360,15 @@ mod tests {
 
     #[test]
     fn a_marker_says_what_it_was_told() {
-        assert_eq!(parse_marker(&marker(7, 123)), Some((7, 123)));
+        for role in [Role::Child, Role::Zygote] {
+            assert_eq!(parse_marker(&marker(role, 7, 123)), Some((role, 7, 123)));
+        }
         for bad in [
             "",
             "1",
             "1:7",
             "1:7:123:4",
+            "1:7:123:zygote:5",
             "0:7:123",
             "1:x:123",
             "1:7:-1",

@@ -239,6 +239,11 @@ impl Core {
             self.body().state.fetch_or(CLOSED, AcqRel);
             drop(turn);
         }
+        self.wake_all();
+    }
+
+    /// Has all who sleep look again.
+    pub(super) fn wake_all(&self) {
         let body = self.body();
         for changes in [&body.items.changed, &body.room.changed, &body.done.changed] {
             changes.notify(self.scope(), u32::MAX);
@@ -251,7 +256,14 @@ impl Core {
         messages: &[Outbound<'_>],
         deadline: Deadline,
     ) -> Result<usize, NotPut> {
-        let large = self.write_large(messages, deadline)?;
+        let large = if messages
+            .iter()
+            .any(|message| message.length() > LONGEST_HERE)
+        {
+            self.write_large(messages, deadline)?
+        } else {
+            Vec::new()
+        };
         let body = self.body();
         let side = &body.put;
         let turn = Turn::take(self, side, deadline).map_err(|missed| match missed {
@@ -285,7 +297,7 @@ impl Core {
                 }
             }
             // Named by a record from here on, or by the next one at this place.
-            own.into_iter().for_each(Kept::is_named);
+            own.into_iter().for_each(Kept::forget);
             put += 1;
         }
         if put > 0 {
@@ -380,6 +392,7 @@ impl Core {
         Ok(Position::new(at.line(), at.offset() + room as u32))
     }
 
+    #[cold]
     /// Puts those messages that do not lie among others into segments of their own, before any lock is taken.
     fn write_large(
         &self,
@@ -622,7 +635,7 @@ struct Kept<'a> {
 }
 
 impl Kept<'_> {
-    fn is_named(self) {
+    fn forget(self) {
         std::mem::forget(self);
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 }
 
 /// What a value's handles have handed over. Dropped without a word, they are taken back.
+#[derive(Default)]
 pub(super) struct Attached {
     parcels: Parcels,
     pub(super) pins: Vec<Pin>,
@@ -43,8 +44,30 @@ impl Attached {
     }
 }
 
-/// Appends `value` to `buffer`.
+/// Writes `value` into an empty `buffer`.
+#[inline]
 pub(super) fn encode<T: Serialize>(
+    core: &Core,
+    value: &T,
+    buffer: &mut Vec<u8>,
+) -> Result<Attached, PutError> {
+    debug_assert!(buffer.is_empty());
+    // Most values hold no handle, and what handles need costs more than such a message. One that does hold a handle fails
+    // outside a message, at once, and is serialised again inside one.
+    if !transfer::is_open() {
+        match Compact::encode(value, std::mem::take(buffer)) {
+            Ok(bytes) => {
+                *buffer = bytes;
+                return Ok(Attached::default());
+            }
+            Err(_) => buffer.clear(),
+        }
+    }
+    encode_with_handles(core, value, buffer)
+}
+
+#[cold]
+fn encode_with_handles<T: Serialize>(
     core: &Core,
     value: &T,
     buffer: &mut Vec<u8>,
@@ -69,11 +92,19 @@ pub(super) fn encode<T: Serialize>(
 }
 
 /// The value of a message, all of it.
+#[inline]
 pub(super) fn decode<T: DeserializeOwned>(
     core: &Core,
     message: &[u8],
     pinned: bool,
 ) -> Result<T, GetError> {
+    if !pinned && !transfer::is_open() {
+        // No handle came with it.
+        return Compact::decode(message).map_err(|reason| GetError::Decode {
+            expected: std::any::type_name::<T>(),
+            reason,
+        });
+    }
     let (bytes, pins) = split(message, pinned);
     let (decoded, failure) = transfer::receiving(Incoming::default(), || Compact::decode(bytes));
     unpin(core, &pins);

@@ -20,7 +20,7 @@ use crate::shm::pins::{self, Pin};
 use crate::sync::{Lock, Scope};
 
 /// Spare segments for large messages are kept up to this size; larger ones cost more than making them.
-const LARGEST_SPARE: usize = 8 << 20;
+pub(crate) const LARGEST_SPARE: usize = 8 << 20;
 
 impl Core {
     /// A segment for the ring. For the producer whose turn it is.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::core::{self, Core, NotPut, NotTaken, Outbound};
 use super::error::{GetError, PutError};
 use super::message;
+use super::poll;
 use super::wait::{Awaited, Ended, Wait};
 use crate::shm::pins::Pin;
 use crate::shm::{Arena, ShmError, arena};
@@ -299,9 +300,12 @@ impl<T> Queue<T> {
         let mut turn = deadline;
         loop {
             match attempt(turn) {
-                Ok(taken) => return Ok(taken),
+                Ok(taken) => {
+                    poll::looked(&self.core);
+                    return Ok(taken);
+                }
                 Err(NotTaken::Interrupted) => continue,
-                Err(NotTaken::Empty) => {}
+                Err(NotTaken::Empty) => poll::looked(&self.core),
                 Err(NotTaken::Closed) => return Err(GetError::Closed),
                 Err(NotTaken::Damaged) => return Err(super::Damaged.into()),
             }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::*;
 
 use super::body::{Changes, Moved, SHARED};
 use super::core::Core;
+use super::poll;
 use crate::sync::sleep::Sleeper;
 use crate::sync::{Deadline, Scope, Slept};
 use crate::sys;
@@ -105,7 +106,8 @@ impl Core {
     /// Whether others held the queue once and nobody does now: no other process, no message on its way, no other handle
     /// here.
     pub(crate) fn is_alone(&self) -> bool {
-        self.body().state.load(Relaxed) & SHARED != 0 && self.handle().alone()
+        self.body().state.load(Relaxed) & SHARED != 0
+            && self.handle().alone_with(poll::handles(self))
     }
 }
 

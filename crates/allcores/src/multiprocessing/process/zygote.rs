@@ -1,0 +1,343 @@
+//! The fork server itself: a process of two threads, one of which does nothing but watch the process that is served. The
+//! other, which std has given the name `main`, forks on request, so that in each child it is the only thread, has that name
+//! and a stack with a guard, and nothing has to be started any more.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::child;
+use super::wire::{self, Hello, Location, Reply, Request, Serve, Unpacked};
+use crate::registry;
+use crate::sys::clock::Deadline;
+use crate::sys::fork::{self, Forked};
+use crate::sys::surroundings::{self, Surroundings};
+use crate::sys::{fds, image, pidfd, signals};
+
+/// Set while this process is a fork server.
+static IS_ZYGOTE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is a fork server: code that runs here is a preload function's.
+pub(super) fn is_zygote() -> bool {
+    IS_ZYGOTE.load(Relaxed)
+}
+
+/// Threads of the server's own.
+const OWN_THREADS: usize = 2;
+/// How long a thread that has been joined may take to leave the process.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// Serves to the end, with the process's first thread.
+pub(super) fn serve(requests: OwnedFd) -> ! {
+    // Whatever is sent to the whole group is for the program: it ends the one we serve, and with that us.
+    signals::block_all();
+    IS_ZYGOTE.store(true, Relaxed);
+    let mut buffer = vec![0; 4096];
+    let ours = |serve: &Serve| 1 + usize::from(serve.has_arena);
+    // The one that we were to serve is gone, or gave up.
+    let Ok(Some(orders)) = wire::receive_whole(requests.as_fd(), &mut buffer, ours) else {
+        fork::leave(0);
+    };
+    let Unpacked { what, ours, .. } = orders;
+    // For ever: both threads use them, and children close their copies by number.
+    let requests: &'static OwnedFd = Box::leak(Box::new(requests));
+    let unfit = |reason: String| -> ! {
+        let _ = wire::send_whole(requests.as_fd(), &Hello::Unfit { reason }, &[], &[]);
+        fork::leave(0)
+    };
+    let mut ours = ours.into_iter();
+    let Some(served) = ours.next() else {
+        unfit("the descriptor of its process is missing: too many open files?".into());
+    };
+    let served: &'static OwnedFd = Box::leak(Box::new(served));
+    // Not mapped before somebody uses it, which is nobody as a rule: only a preload function could.
+    ours.next()
+        .into_iter()
+        .for_each(registry::adopt_from_parent);
+    let zygote = Zygote { requests, served };
+    let _ = rustix::thread::set_name(c"allcores-zygote");
+    let main = std::thread::Builder::new()
+        .name("main".into())
+        .stack_size(child::stack_size())
+        .spawn(move || zygote.run(&what));
+    if let Err(error) = main {
+        unfit(format!("its thread cannot be started: {error}"));
+    }
+    let _ = fds::wait_readable(served, Deadline::NEVER);
+    fork::leave(0)
+}
+
+#[derive(Clone, Copy)]
+struct Zygote {
+    requests: &'static OwnedFd,
+    served: &'static OwnedFd,
+}
+
+/// Statuses to be told, where the kernel does not.
+struct Ledger {
+    /// Readable when a child has ended.
+    ended: OwnedFd,
+    children: Vec<(u32, OwnedFd)>,
+}
+
+impl Zygote {
+    fn run(self, orders: &Serve) -> ! {
+        // So that `ps` shows children as the program, and not as this thread.
+        if let Some(name) = program_name() {
+            let _ = rustix::thread::set_name(&name);
+        }
+        let ledger = match self.prepare(orders) {
+            Ok(ledger) => ledger,
+            Err(why_not) => {
+                let _ = wire::send_whole(self.requests.as_fd(), &why_not, &[], &[]);
+                fork::leave(0);
+            }
+        };
+        let mine = Surroundings::without_umask();
+        let ready = surroundings::silence().and(mine).and_then(|mine| {
+            let kernel_tells = ledger.is_none();
+            let hello = Hello::Ready { kernel_tells };
+            wire::send_whole(self.requests.as_fd(), &hello, &[], &[]).map(|()| mine)
+        });
+        match ready {
+            Ok(mine) => self.attend(&mine, ledger),
+            Err(_) => fork::leave(1),
+        }
+    }
+
+    fn prepare(self, orders: &Serve) -> Result<Option<Ledger>, Hello> {
+        let unfit = |reason: &str| Hello::Unfit {
+            reason: reason.to_owned(),
+        };
+        let image = image::main_executable()
+            .ok_or_else(|| unfit("the executable's program headers are not to be found"))?;
+        if orders.version != wire::VERSION || orders.fingerprint != image.fingerprint() {
+            return Err(unfit("its executable is another build"));
+        }
+        only_our_threads(false)?;
+        if let Some(offset) = orders.preload {
+            let code = image.code_at(offset);
+            let code =
+                code.ok_or_else(|| unfit("the preload function is not in the executable"))?;
+            // SAFETY: the process that we serve runs the same build, checked just now, and took the offset from such a
+            // function in its own copy of this image; nobody else has the other end of the socket.
+            run_preload(unsafe { std::mem::transmute::<usize, fn()>(code) })?;
+            only_our_threads(true)?;
+            signals::forget_handlers();
+            signals::block_all();
+        }
+        if !must_tell() {
+            return Ok(None);
+        }
+        match signals::child_teller() {
+            Ok(ended) => Ok(Some(Ledger {
+                ended,
+                children: Vec::new(),
+            })),
+            Err(error) => Err(unfit(&error.to_string())),
+        }
+    }
+
+    /// Forks on request, until there are none any more.
+    fn attend(self, mine: &Surroundings, mut ledger: Option<Ledger>) -> ! {
+        signals::collect_children_at_once(ledger.is_none());
+        let mut buffer = vec![0; wire::MOST_PACKET];
+        loop {
+            if let Some(ledger) = &mut ledger {
+                ledger.tell_until(self.requests.as_fd());
+            }
+            let ours = Request::descriptors;
+            match wire::receive_whole(self.requests.as_fd(), &mut buffer, ours) {
+                Ok(Some(request)) => {
+                    let reply = self.fork(mine, &mut ledger, request);
+                    let told = match &reply {
+                        Ok((pid, pidfd)) => self.reply(Ok(*pid), &[pidfd.as_fd()]),
+                        Err(error) => self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
+                    };
+                    if ledger.is_none() {
+                        // One that has ended while we looked after it ourselves is still there.
+                        signals::collect_children_at_once(true);
+                        while pidfd::collect_any().is_some() {}
+                    }
+                    if told.is_err() {
+                        break;
+                    }
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        // Nobody asks any more; whoever waits for a status is told it.
+        if let Some(ledger) = &mut ledger {
+            ledger.tell_all();
+        }
+        fork::leave(0)
+    }
+
+    fn reply(self, reply: Reply, with: &[BorrowedFd<'_>]) -> io::Result<()> {
+        wire::send_whole(self.requests.as_fd(), reply, &[], with)
+    }
+
+    /// A child that will live the life that `request` asks for, and its pidfd.
+    fn fork(
+        self,
+        mine: &Surroundings,
+        ledger: &mut Option<Ledger>,
+        request: Unpacked<Request>,
+    ) -> io::Result<(u32, OwnedFd)> {
+        if request.ours.len() != request.what.descriptors() {
+            // There was no room for them.
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        // Its number is its own until it has been collected, and that is up to us.
+        signals::collect_children_at_once(false);
+        // SAFETY: the other thread sleeps in poll(2) from beginning to end, and holds nothing.
+        match unsafe { fork::fork() }? {
+            Forked::Child => {
+                drop(ledger.take());
+                for descriptor in [self.requests, self.served] {
+                    // SAFETY: this process's copies. The reference in the frames below is never used again, nor is the
+                    // thread here that watched the other.
+                    drop(unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) });
+                }
+                become_child(mine, request)
+            }
+            Forked::Parent(pid) => match pidfd::open(pid) {
+                Ok(pidfd) => {
+                    if let (Some(ledger), Some(status)) = (ledger, status_pipe(request)) {
+                        ledger.children.push((pid, status));
+                    }
+                    Ok((pid, pidfd))
+                }
+                Err(error) => {
+                    // It finds its socket at its end, and exits.
+                    drop(request);
+                    Err(error)
+                }
+            },
+        }
+    }
+}
+
+fn status_pipe(mut request: Unpacked<Request>) -> Option<OwnedFd> {
+    match request.what.has_status {
+        true => request.ours.pop(),
+        false => None,
+    }
+}
+
+/// Whether it is up to us to tell how our children ended. `ALLCORES_NO_PIDFD_INFO=1` makes it so, for tests.
+fn must_tell() -> bool {
+    std::env::var_os("ALLCORES_NO_PIDFD_INFO").is_some_and(|value| value != "0")
+        || !pidfd::tells_endings()
+}
+
+/// As the kernel names a process that runs a file of this name.
+fn program_name() -> Option<CString> {
+    let path = std::env::args_os().next()?;
+    let name = std::path::Path::new(&path).file_name()?.as_bytes();
+    CString::new(&name[..name.len().min(15)]).ok()
+}
+
+/// That there are no threads whose locks a child would find taken for ever.
+fn only_our_threads(by_preload: bool) -> Result<(), Hello> {
+    let deadline = Deadline::after(LEAVING);
+    loop {
+        let threads = std::fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
+        if threads <= OWN_THREADS {
+            return Ok(());
+        }
+        if deadline.remaining().is_some_and(|left| left.is_zero()) {
+            let more = u32::try_from(threads - OWN_THREADS).unwrap_or(u32::MAX);
+            return Err(Hello::Threads { more, by_preload });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn run_preload(preload: fn()) -> Result<(), Hello> {
+    child::watch_for_panics(|_| ());
+    let outcome = catch_unwind(AssertUnwindSafe(preload));
+    // What it has printed must not be printed by each child again.
+    let _ = io::Write::flush(&mut io::stdout());
+    fds::flush_c_streams();
+    outcome.map_err(|payload| {
+        let message = child::message(&*payload);
+        std::mem::forget(payload);
+        let location: Option<Location> = child::take_panic();
+        Hello::PreloadPanicked { message, location }
+    })
+}
+
+impl Ledger {
+    /// Tells what becomes known, until there is something to read at `requests`.
+    fn tell_until(&mut self, requests: BorrowedFd<'_>) {
+        loop {
+            let waited = fds::wait_either(requests, self.ended.as_fd(), Deadline::NEVER);
+            self.tell();
+            if waited.is_err() || fds::wait_readable(requests, Deadline::NOW).unwrap_or(true) {
+                return;
+            }
+        }
+    }
+
+    /// Tells until every child has ended.
+    fn tell_all(&mut self) {
+        self.tell();
+        while !self.children.is_empty() && fds::wait_readable(&self.ended, Deadline::NEVER).is_ok()
+        {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        // It only says that there is something to look for.
+        let mut signals = [0; 1024];
+        let _ = fds::read_now(self.ended.as_fd(), &mut signals);
+        while let Some((pid, ending)) = pidfd::collect_any() {
+            let Some(place) = self.children.iter().position(|(child, _)| *child == pid) else {
+                continue;
+            };
+            let (_, pipe) = self.children.swap_remove(place);
+            // Whoever is not there to hear it does not want to know.
+            let _ = fds::write_now(pipe.as_fd(), &pidfd::status(ending).to_ne_bytes());
+        }
+    }
+}
+
+/// In the child: takes on what the caller has, and lives.
+fn become_child(before: &Surroundings, request: Unpacked<Request>) -> ! {
+    IS_ZYGOTE.store(false, Relaxed);
+    let Unpacked {
+        what, ours, body, ..
+    } = request;
+    let mut ours = ours.into_iter();
+    let (Some(control), Some(directory)) = (ours.next(), ours.next()) else {
+        fork::leave(1);
+    };
+    let taken_on = (|| {
+        for (number, is_open) in what.streams.into_iter().enumerate() {
+            let stream = is_open.then(|| ours.next()).flatten();
+            if let Some(stream) = stream {
+                surroundings::redirect(number as i32, &stream)
+                    .map_err(|error| ("its standard streams", error))?;
+            }
+        }
+        surroundings::go_to(directory.as_fd()).map_err(|error| ("its working directory", error))?;
+        what.surroundings.take_on(before)
+    })();
+    // The pipe for the status among them.
+    drop((ours, directory));
+    if what.has_environment {
+        // SAFETY: this thread is the only one after a fork.
+        unsafe { surroundings::replace_environment(body) };
+    }
+    signals::unblock_all();
+    child::live_on(
+        control,
+        taken_on.map_err(|(what, error)| format!("{what} could not be taken over: {error}")),
+    )
+}

@@ -1,0 +1,3 @@
+//! To come.
+/// Nothing yet.
+pub fn run(_data: &[u8]) {}
