@@ -6,7 +6,7 @@ use allcores::multiprocessing::connection::auth::{
     AuthKey, Challenges, Digest, Handshake, MOST_FRAME, Next, RANDOM, Role,
 };
 
-use crate::Bytes;
+use super::Bytes;
 
 /// Bytes that differ with the input, so that what the fuzzer learns from one run is of no use in the next.
 fn random(data: &[u8], salt: u8) -> [u8; RANDOM] {
@@ -44,7 +44,7 @@ fn alone(data: &[u8], mut bytes: Bytes<'_>, role: Role, digest: Digest) {
     let mut handshake = Handshake::new(&key, role, digest, random(data, 2), &challenges, None);
     // Each frame takes it one step further: there are six at most.
     for _ in 0..20 {
-        match handshake.next() {
+        match handshake.step() {
             Next::Send(frame) => assert!(frame.len() as u64 <= MOST_FRAME),
             Next::Receive => {
                 let length = bytes.u8();
@@ -73,7 +73,7 @@ fn between(data: &[u8], mut bytes: Bytes<'_>, digest: Digest) {
     let mut on_the_way: [Vec<Vec<u8>>; 2] = Default::default();
     for step in 0..40 {
         let me = step % 2;
-        match ends[me].next() {
+        match ends[me].step() {
             Next::Send(mut frame) => {
                 let (place, change) = (bytes.u8(), bytes.u8());
                 if change != 0 {

@@ -8,15 +8,18 @@ use allcores::multiprocessing::connection::codec::{Codec, Compact, Pickle};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use crate::Bytes;
-use crate::any::Any;
+use super::Bytes;
+use super::any::Any;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {
     Leaf,
     One(Box<Tree>),
     Many(Vec<Tree>),
-    Named { name: String, tree: Option<Box<Tree>> },
+    Named {
+        name: String,
+        tree: Option<Box<Tree>>,
+    },
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

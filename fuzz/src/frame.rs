@@ -4,7 +4,7 @@
 
 use allcores::multiprocessing::connection::frame::{Frame, FrameError, Header, Want};
 
-use crate::Bytes;
+use super::Bytes;
 
 /// The payloads of a stream that comes in such pieces, and how it ends.
 fn parse(
@@ -64,7 +64,7 @@ pub fn run(data: &[u8]) {
     let stream = bytes.0;
     let (payloads, end) = parse(stream, pieces, most);
     assert_eq!(
-        (payloads.clone(), end.clone()),
+        (payloads.clone(), end),
         parse(stream, [usize::MAX; 2], most)
     );
     assert_eq!((payloads.clone(), end), parse(stream, [1; 2], most));

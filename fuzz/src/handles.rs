@@ -16,7 +16,7 @@ use allcores::multiprocessing::{
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Deserialize;
 
-use crate::Bytes;
+use super::Bytes;
 
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "they are received and dropped")]

@@ -1,7 +1,8 @@
 //! What each fuzz target does with its bytes. Whatever they are, `run` returns; that it does, and that what it finds is as
 //! it should be, is the test.
 //!
-//! Used twice: by libFuzzer (`fuzz_targets/`), and by a test of the library that replays the corpus.
+//! Used twice: by libFuzzer (`fuzz_targets/`), and by a test of the library that replays the corpus (so no path here begins at
+//! the crate).
 
 pub mod any;
 pub mod arena;
@@ -10,8 +11,11 @@ pub mod codec;
 pub mod frame;
 pub mod handles;
 
+/// What a target does with bytes.
+pub type Run = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, Run); 5] = [
     ("frame", frame::run),
     ("auth", auth::run),
     ("codec", codec::run),

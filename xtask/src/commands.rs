@@ -1,5 +1,6 @@
 //! The commands other than `test`.
 
+use crate::fuzz;
 use crate::steps::{self, Plan, RUN, Task};
 use crate::workspace::{cargo, root};
 use std::os::unix::process::CommandExt;
@@ -48,6 +49,10 @@ pub(crate) fn loom(preemptions: u32, filter: Option<String>) -> ExitCode {
 pub(crate) fn storm(rounds: u32, filter: Option<String>) -> ExitCode {
     let rounds = rounds.to_string();
     carry_out(for_a_day(steps::death(Some(&rounds), filter.as_deref())))
+}
+
+pub(crate) fn fuzz(target: Option<String>, seconds: u64) -> ExitCode {
+    carry_out(fuzz::plan(target.as_deref(), seconds))
 }
 
 pub(crate) fn docs() -> ExitCode {

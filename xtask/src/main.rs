@@ -3,6 +3,7 @@
 mod bench;
 mod bounded;
 mod commands;
+mod fuzz;
 mod steps;
 mod workspace;
 
@@ -52,6 +53,14 @@ enum Command {
         /// Only the death tests whose name contains this
         filter: Option<String>,
     },
+    /// Look for inputs that panic, hang or take too much memory, for some minutes (needs cargo-fuzz)
+    Fuzz {
+        /// Only this target: frame, auth, codec, handles or arena
+        target: Option<String>,
+        /// How long to run each target, in seconds
+        #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+    },
     /// Build the documentation; a warning is an error
     Docs,
     /// What continuous integration runs: the script .ci/run
@@ -70,6 +79,7 @@ fn main() -> ExitCode {
             filter,
         } => commands::loom(preemptions, filter),
         Command::Storm { rounds, filter } => commands::storm(rounds, filter),
+        Command::Fuzz { target, seconds } => commands::fuzz(target, seconds),
         Command::Docs => commands::docs(),
         Command::Ci => commands::ci(),
     }

@@ -3,6 +3,8 @@
 //! `cargo bench -p allcores --bench threading -- [--json | --markdown] [--quick] [FILTER…]`
 
 mod common;
+#[path = "threading/queue.rs"]
+mod queue;
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -36,6 +38,7 @@ fn main() {
     }
     contended_lock(&mut bench);
     hand_off(&mut bench);
+    queue::figures(&mut bench);
     start_join(&mut bench);
     bench.end();
 }

@@ -42,4 +42,6 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../../docs/start.md")]
     struct Start;
+    #[doc = include_str!("../../../docs/from-python.md")]
+    struct FromPython;
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use allcores::multiprocessing::connection::{RecvError, SendError};
+use allcores::multiprocessing::connection::{Address, Client, Listener, RecvError, SendError};
 use allcores::multiprocessing::transfer::{self, TransferError};
 use allcores::multiprocessing::{Connection, Pipe, SimplexPipe, wait};
 use serde::{Serialize, Serializer};
@@ -119,6 +119,41 @@ fn a_header_alone_takes_no_memory() {
 }
 
 #[test]
+fn what_has_come_bounds_what_is_reserved_for_the_rest() {
+    let _turn = alone();
+    // 8 EiB - 1 are announced, a little more than the first step comes.
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let ours = Connection::<(), ()>::from_fd(ours.into()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let header = b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff";
+            theirs.write_all(header).unwrap();
+            theirs.write_all(&vec![7; (1 << 20) + 5]).unwrap();
+        });
+        LARGEST.set(0);
+        let before = resident();
+        let received = ours.recv_bytes();
+        assert!(matches!(received, Err(RecvError::Truncated { .. })));
+        assert!(
+            LARGEST.get() > 1 << 20,
+            "it did not come to the second step"
+        );
+        assert!(LARGEST.get() <= 66 << 20, "{} bytes", LARGEST.get());
+        // Address space, that is.
+        let peak = resident().saturating_sub(before);
+        assert!(peak <= 16 << 20, "{peak} bytes of memory");
+    });
+}
+
+/// The most memory that this process has ever had, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kilobytes.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
 fn a_broken_pipe_raises_no_signal_even_where_it_would_kill() {
     let _turn = alone();
     let (reader, writer) = SimplexPipe::<u8>().unwrap();
@@ -149,6 +184,47 @@ fn handles_that_fail_to_travel_leave_nothing_open() {
         assert!(matches!(a.send(&both), Err(SendError::Closed)));
     }
     assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn clients_that_are_not_let_in_leave_nothing_open() {
+    let _turn = alone();
+    let before = open_descriptors();
+    {
+        let listener = Listener::at(Address::unnamed()).authkey("right");
+        let listener = listener.bind().unwrap();
+        let client = Client::to(listener.address().clone()).authkey("wrong");
+        for _ in 0..3 {
+            std::thread::scope(|scope| {
+                let refused = scope.spawn(|| client.connect::<(), (), ()>().is_err());
+                assert!(listener.accept::<(), (), ()>().is_err());
+                assert!(refused.join().unwrap());
+            });
+        }
+        assert_eq!(open_descriptors(), before + 1);
+    }
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn a_forked_child_does_not_remove_its_parents_socket() {
+    let _turn = alone();
+    let path = std::env::temp_dir().join(format!("allcores-forked-{}", std::process::id()));
+    let listener = Listener::at(Address::unix(&path)).bind().unwrap();
+    // SAFETY: the child drops a Listener, which is system calls and libc's allocator, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop(listener);
+        // SAFETY: ends the process, and runs nothing of the parent's.
+        unsafe { libc::_exit(7) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child from above.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(libc::WEXITSTATUS(status), 7);
+    assert!(path.exists());
+    drop(listener);
+    assert!(!path.exists());
 }
 
 #[test]

@@ -340,6 +340,9 @@ impl fmt::Debug for Condition {
     }
 }
 
+/// How many bytes the cell of a Condition has.
+pub(crate) const CONDITION_BYTES: usize = size_of::<Body>();
+
 /// Whether a condition whose cell is about to be freed has parts of its own.
 pub(crate) fn has_overflow(body: std::ptr::NonNull<u8>) -> bool {
     // SAFETY: the caller found a cell that holds a Condition; any bytes are a valid Body.

@@ -17,6 +17,7 @@ pub mod process;
 pub mod queue;
 mod rlock;
 mod semaphore;
+mod shared_memory;
 pub mod transfer;
 mod travel;
 mod value;
@@ -36,6 +37,7 @@ pub use queue::{JoinableQueue, Queue, SimpleQueue};
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, ReleaseManyError, Semaphore};
 
+pub use shared_memory::{SharedMemory, SharedMemoryError};
 pub use value::{RawValue, Value};
 
 pub use crate::sync::lock::NotHeld;
@@ -43,5 +45,5 @@ pub use crate::sync::owned::NoPermit;
 pub use crate::sync::rlock::NotOwner;
 pub use crate::sync::semaphore::TooManyPermits;
 
-pub(crate) use condition::has_overflow;
+pub(crate) use condition::{CONDITION_BYTES, has_overflow};
 pub(crate) use owned_semaphore::reclaim;

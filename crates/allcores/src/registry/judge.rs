@@ -53,6 +53,8 @@ pub(super) fn threads<'a>(
         next = word.next.load(Acquire);
         Some(word)
     });
+    // More do not fit: in a damaged arena the list may lead back to itself.
+    let more = more.take(arena.room_for(size_of::<ThreadWord>()));
     std::iter::once(&participant.first).chain(more)
 }
 
@@ -70,8 +72,10 @@ pub(crate) fn thread_lines<'a>(
 }
 
 pub(super) fn thread_word(arena: &Arena, line: u32) -> Option<&'static ThreadWord> {
-    let body = (line != 0).then(|| arena.body(Cell(line))).flatten()?;
-    // SAFETY: thread words are allocated with that size, aligned to a line; any bytes are a valid one.
+    let body = (line != 0)
+        .then(|| arena.body_of(Cell(line), size_of::<ThreadWord>()))
+        .flatten()?;
+    // SAFETY: as large as a thread word, aligned to a line; any bytes are a valid one.
     Some(unsafe { body.cast().as_ref() })
 }
 

@@ -152,20 +152,21 @@ fn join_as_process(
     settle(&guarded, participant, slot);
     let incarnation = match last {
         0 => FIRST + slot as u32,
-        last if last + SLOTS as u32 >= FIRST * 2 => FIRST + slot as u32,
-        last => last + SLOTS as u32,
+        last if last.saturating_add(SLOTS as u32) >= FIRST * 2 => FIRST + slot as u32,
+        last if slot_of(last) == slot => last + SLOTS as u32,
+        _ => return Err(DAMAGED_SLOT),
     };
     participant.pid.store(std::process::id(), Relaxed);
     participant.changes.fetch_add(1, Release);
     // Before the life word is taken: the last incarnation must not seem to live again for even a moment. Nobody knows the
     // new one yet, so nobody can find it dead.
     participant.incarnation.store(incarnation, Release);
-    assert!(
-        participant.life.try_lock(),
-        "a free slot's life word is free, and slots are claimed under the guard"
-    );
+    // A free slot's life word is free, and slots are claimed under the guard.
+    if !participant.life.try_lock() {
+        return Err(DAMAGED_SLOT);
+    }
     participant.life.ring_on_death();
-    occupy(&participant.first, number);
+    occupy(&participant.first, number)?;
     ring_row(arena, slot);
     header.members.fetch_add(1, Release);
     drop(guarded);
@@ -191,7 +192,7 @@ fn settle(guarded: &Guarded<'_>, participant: &Participant, slot: usize) {
         return;
     }
     guarded.settle(slot);
-    loop {
+    for _ in 0..guarded.arena.room_for(size_of::<ThreadWord>()) {
         let line = participant.threads.load(Acquire);
         let Some(word) = thread_word(guarded.arena, line) else {
             break;
@@ -202,13 +203,18 @@ fn settle(guarded: &Guarded<'_>, participant: &Participant, slot: usize) {
     participant.settled.store(incarnation, Release);
 }
 
-fn occupy(word: &ThreadWord, number: u32) {
-    assert!(
-        word.held.try_lock(),
-        "only this process's threads, one at a time, take its thread words"
-    );
+const DAMAGED_SLOT: ShmError = ShmError::Damaged {
+    reason: "the words of a participant that is none are taken",
+};
+
+fn occupy(word: &ThreadWord, number: u32) -> Result<(), ShmError> {
+    // Only this process's threads, one at a time, take its thread words.
+    if !word.held.try_lock() {
+        return Err(DAMAGED_SLOT);
+    }
     word.number.store(number, Relaxed);
     word.native.store(identity::native_id(), Relaxed);
+    Ok(())
 }
 
 /// Rings for all who may listen, in the calling thread's name.
@@ -245,7 +251,7 @@ fn join_as_thread(
             word
         }
     };
-    occupy(word, number);
+    occupy(word, number)?;
     participant.changes.fetch_add(1, AcqRel);
     Ok(word)
 }
@@ -357,7 +363,7 @@ pub(crate) fn reap(arena: &'static Arena) {
     }
     let guarded = arena.guard();
     let high = arena.header().high.load(Acquire) as usize;
-    for slot in 0..high {
+    for slot in 0..high.min(SLOTS) {
         let participant = arena.participant(slot);
         let incarnation = participant.incarnation.load(Acquire);
         // The life word is left alone: while we held it, the dead would seem to live.

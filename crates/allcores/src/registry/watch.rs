@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::judge::is_over;
 use super::membership;
 use crate::shm::arena;
-use crate::shm::layout::LOW_SLOTS;
+use crate::shm::layout::{LOW_SLOTS, SLOTS};
 use crate::sync::Scope;
 use crate::sys::futex::WaitWord;
 use crate::sys::robust::{Sign, rings, sign};
@@ -35,7 +35,7 @@ pub(crate) fn watch(scope: Scope, words: &mut [WaitWord]) -> Watch {
         look_again: None,
     };
     membership::take_free_row_if_idle(arena);
-    let high = header.high.load(Acquire) as usize;
+    let high = (header.high.load(Acquire) as usize).min(SLOTS);
     // The life word alone would not tell: nobody holds it while a row waits for its next holder.
     let silent = (LOW_SLOTS..high).any(|slot| {
         let participant = arena.participant(slot);

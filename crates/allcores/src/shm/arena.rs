@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 
 use super::ShmError;
 use super::handle::OpenCells;
-use super::layout::{self, CELLS_START, Header, LINE, MAGIC, Participant, SLOTS, VERSION};
+use super::layout::{self, CELLS_START, Guarded, Header, LINE, MAGIC, Participant, SLOTS, VERSION};
 use crate::registry::Membership;
 use crate::sync::Scope;
 use crate::sys::identity::SCOPES;
 use crate::sys::local::{Local, LocalGuard};
 use crate::sys::memory::{self, Mapping};
+use crate::sys::random;
 use crate::sys::robust::Robust;
 
 /// How much address space a new arena reserves in each process; less where limits forbid it.
@@ -29,6 +30,8 @@ pub(crate) struct Arena {
     pub(crate) membership: Local<Membership>,
     /// The cells that this process holds.
     pub(crate) open: Local<OpenCells>,
+    /// How long the file was when we looked.
+    length: AtomicU64,
 }
 
 /// The arenas of this process by scope; place 0 stands for private memory and stays empty.
@@ -161,11 +164,7 @@ fn make() -> Result<Mapping, ShmError> {
         }
     };
     let mut id = [0; 16];
-    let mut filled = 0;
-    while filled < id.len() {
-        let got = rustix::rand::getrandom(&mut id[filled..], rustix::rand::GetRandomFlags::empty());
-        filled += got.map_err(std::io::Error::from)?;
-    }
+    random::fill(&mut id)?;
     let header = mapping.base().as_ptr().cast::<Header>();
     // SAFETY: the page was provided and mapped just now, is zero, aligned, and nobody else knows of it.
     unsafe {
@@ -212,8 +211,17 @@ fn look_at(file: BorrowedFd<'_>) -> Result<Look, ShmError> {
     if !(LEAST_RESERVE as u64..=RESERVE as u64).contains(&reserve) {
         return broken("its size makes no sense");
     }
-    if eight(offset_of!(Header, provided)) > length {
+    let provided = eight(offset_of!(Header, provided));
+    if provided > length {
         return broken("it says to be longer than its file");
+    }
+    let unused = eight(offset_of!(Header, unused));
+    if !((CELLS_START / LINE) as u64..=provided / LINE as u64).contains(&unused) {
+        return broken("its cells lie elsewhere");
+    }
+    let guard = offset_of!(Header, guard) + offset_of!(Guarded, mutex);
+    if !Robust::is_one(&page[guard..guard + size_of::<Robust>()]) {
+        return broken("its guard is no lock");
     }
     Ok(Look {
         id: std::array::from_fn(|n| page[offset_of!(Header, id) + n]),
@@ -246,6 +254,7 @@ fn enter(
         joined: AtomicU64::new(0),
         membership: Local::new(Membership::default()),
         open: Local::new(OpenCells::default()),
+        length: AtomicU64::new(0),
     });
     let arena = Box::leak(arena);
     place.store(arena, Release);
@@ -301,6 +310,12 @@ impl Arena {
         unsafe { self.place(layout::bell(slot, hearer)) }
     }
 
+    /// How many cells with contents of that size fit into it, as large as it is now.
+    pub(crate) fn room_for(&self, contents: usize) -> usize {
+        let end = self.header().provided.load(Acquire) as usize;
+        end.min(self.reserve()) / (contents + LINE)
+    }
+
     /// Whether the `bytes` at `offset` have memory behind them.
     pub(crate) fn covers(&self, offset: usize, bytes: usize) -> bool {
         let end = self
@@ -308,9 +323,17 @@ impl Arena {
             .provided
             .load(Acquire)
             .min(self.mapping.reserve() as u64);
-        offset
-            .checked_add(bytes)
-            .is_some_and(|last| last as u64 <= end)
+        let last = offset.saturating_add(bytes) as u64;
+        last <= end && (last <= self.length.load(Relaxed) || self.reaches(last))
+    }
+
+    /// Whether the file is so long. What the arena says of itself is believed as far as that.
+    #[cold]
+    fn reaches(&self, end: u64) -> bool {
+        let length = memory::length(self.as_fd()).unwrap_or(0);
+        // It cannot shrink.
+        self.length.fetch_max(length, Relaxed);
+        end <= length
     }
 
     /// The line that begins at this address.

@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use super::arena::{self, Arena};
-use super::layout::{CLASSES, CellHeader, LABEL, LINE, SLOTS};
+use super::layout::{CELLS_START, CLASSES, CellHeader, LABEL, LINE, SLOTS};
 use super::room::{BIG, is_big};
 use super::{ShmError, pins};
 use crate::multiprocessing::queue;
@@ -117,7 +117,7 @@ impl Arena {
     /// The header of a cell, if there can be a cell at that line.
     pub(crate) fn cell(&self, cell: Cell) -> Option<&'static CellHeader> {
         let offset = cell.0 as usize * LINE;
-        if offset < super::layout::CELLS_START || !self.covers(offset, LINE) {
+        if offset < CELLS_START || !self.covers(offset, LINE) {
             return None;
         }
         // SAFETY: aligned to a line, inside the provided part, and every pattern of bytes is a valid CellHeader.
@@ -138,6 +138,14 @@ impl Arena {
     }
 }
 
+impl Arena {
+    /// What the cell holds, if that is at least so many bytes.
+    pub(crate) fn body_of(&self, cell: Cell, least: usize) -> Option<NonNull<u8>> {
+        let bytes = self.cell(cell)?.bytes.load(Relaxed) as usize;
+        (bytes >= least).then(|| self.body(cell)).flatten()
+    }
+}
+
 impl Drop for Guarded<'_> {
     fn drop(&mut self) {
         self.arena.header().guard.mutex.unlock();
@@ -154,10 +162,11 @@ const fn lines_of(class: usize) -> u32 {
 }
 
 impl Guarded<'_> {
+    /// The header of a cell that the arena itself names. Where that is no place in it, because the arena is damaged, a
+    /// header that is nobody's.
     pub(super) fn header(&self, cell: Cell) -> &'static CellHeader {
-        self.arena
-            .cell(cell)
-            .expect("cells on the arena's own lists lie inside it")
+        static NOWHERE: CellHeader = CellHeader::nobodys();
+        self.arena.cell(cell).unwrap_or(&NOWHERE)
     }
 
     /// A new cell with zeroed contents, held by participant `holder`. A big one has no contents yet: [`Arena::furnish`]
@@ -189,6 +198,7 @@ impl Guarded<'_> {
     }
 
     /// A new part of `parent` with whatever contents, freed with it; `keeper` is noted in it before it is part of anything.
+    /// It has no contents yet: see [`Arena::furnish_segment`].
     pub(crate) fn allocate_segment(
         &self,
         parent: u32,
@@ -197,10 +207,6 @@ impl Guarded<'_> {
     ) -> Result<Cell, ShmError> {
         let cell = self.take(bytes)?;
         let header = self.outline(cell, Kind::Part, bytes);
-        // One that may be used again for something larger gets all its memory now.
-        let reusable = header.room() <= queue::LARGEST_SPARE;
-        let wanted = if reusable { header.room() } else { bytes };
-        self.furnish_part(cell, wanted)?;
         header.holders[0].store(u64::from(keeper), Relaxed);
         header.link.store(parent, Relaxed);
         header.state.store(CHILD, Release);
@@ -245,16 +251,28 @@ impl Guarded<'_> {
                 most: LONGEST_CELL as u64,
             });
         }
+        let lines = lines_of(class);
         let list = &self.arena.header().guard.free[class];
         let first = list.load(Relaxed);
         if first != 0 {
-            list.store(self.header(Cell(first)).link.load(Relaxed), Relaxed);
-            return Ok(Cell(first));
+            if self.is_free(Cell(first), lines) {
+                list.store(self.header(Cell(first)).link.load(Relaxed), Relaxed);
+                return Ok(Cell(first));
+            }
+            // The arena is damaged: whatever may hang on that list is given up.
+            list.store(0, Relaxed);
         }
-        let lines = lines_of(class);
         let arena = self.arena.header();
         let start = arena.unused.load(Relaxed);
-        let end = (start + u64::from(lines)) * LINE as u64;
+        // Memory comes before cells do, and after the participants.
+        let provided = arena.provided.load(Relaxed) / LINE as u64;
+        if !((CELLS_START / LINE) as u64..=provided).contains(&start) {
+            return Err(ShmError::Damaged {
+                reason: "its cells do not end where they can",
+            });
+        }
+        let end = start.saturating_add(u64::from(lines));
+        let end = end.saturating_mul(LINE as u64);
         if end > self.arena.reserve() as u64 {
             return Err(ShmError::Full {
                 wanted: bytes as u64,
@@ -263,6 +281,11 @@ impl Guarded<'_> {
         }
         self.reach(end, lines >= BIG)?;
         let cell = Cell(start as u32);
+        if !self.has_memory(cell, lines) {
+            return Err(ShmError::Damaged {
+                reason: "its file is shorter than it says",
+            });
+        }
         let header = self.header(cell);
         header.lines.store(lines, Relaxed);
         header.state.store(FREE, Relaxed);
@@ -270,6 +293,21 @@ impl Guarded<'_> {
         // The cell has a size before anybody who walks the arena can come across it.
         arena.unused.store(start + u64::from(lines), Release);
         Ok(cell)
+    }
+
+    /// Whether there is a free cell of that size.
+    fn is_free(&self, cell: Cell, lines: u32) -> bool {
+        self.has_memory(cell, lines)
+            && self.arena.cell(cell).is_some_and(|header| {
+                header.state.load(Relaxed) == FREE && header.lines.load(Relaxed) == lines
+            })
+    }
+
+    /// Whether there can be a cell of that size; a big one gets the memory for its contents later.
+    fn has_memory(&self, cell: Cell, lines: u32) -> bool {
+        let lines = if lines >= BIG { 1 } else { lines };
+        self.arena
+            .covers(cell.0 as usize * LINE, lines as usize * LINE)
     }
 
     /// The word with the bit of participant `slot`; makes room for high slots.
@@ -287,12 +325,16 @@ impl Guarded<'_> {
     }
 
     fn high_bits(&self, more: Cell) -> &'static [AtomicU64] {
-        let body = self
-            .arena
-            .body(more)
-            .expect("the bits of high slots lie inside the arena");
-        // SAFETY: such a child was allocated with exactly this many zeroed bytes, aligned to a line.
-        unsafe { std::slice::from_raw_parts(body.as_ptr().cast(), (SLOTS - 128) / 64) }
+        static NOBODYS: [AtomicU64; (SLOTS - 128) / 64] =
+            [const { AtomicU64::new(0) }; (SLOTS - 128) / 64];
+        match self.arena.body_of(more, size_of_val(&NOBODYS)) {
+            // SAFETY: as large as that, aligned to a line, and any bytes are valid.
+            Some(body) => unsafe {
+                std::slice::from_raw_parts(body.as_ptr().cast(), NOBODYS.len())
+            },
+            // The arena is damaged.
+            None => &NOBODYS,
+        }
     }
 
     fn has_holders(&self, header: &CellHeader) -> bool {
@@ -315,10 +357,15 @@ impl Guarded<'_> {
     /// Participant `slot` holds the cell from now on.
     pub(crate) fn hold(&self, cell: Cell, slot: usize) -> Result<(), ShmError> {
         self.bit(cell, slot)?.fetch_or(1 << (slot % 64), Relaxed);
+        self.is_given_away(cell);
+        Ok(())
+    }
+
+    /// Somebody else is to hold the cell, or does. If he dies before he knows of it, he was a holder all the same.
+    pub(super) fn is_given_away(&self, cell: Cell) {
         if let Some(contents) = self.queue_in(cell) {
             queue::one_more_holds(contents);
         }
-        Ok(())
     }
 
     /// Whether anybody who lives holds the cell but participant `slot`, or a message carries it.
@@ -348,7 +395,9 @@ impl Guarded<'_> {
         let header = self.header(cell);
         let queue =
             header.kind.load(Relaxed) == Kind::Queue as u32 && header.state.load(Relaxed) == LIVE;
-        queue.then(|| self.arena.body(cell)).flatten()
+        queue
+            .then(|| self.arena.body_of(cell, queue::LEAST_BYTES))
+            .flatten()
     }
 
     /// If the cell is a queue: one of those who held it does not, or a message that carried it is gone.
@@ -377,19 +426,34 @@ impl Guarded<'_> {
         }
     }
 
-    /// Frees the cell if nobody holds it and no message carries it.
+    /// Frees the cell if nobody holds it and no message carries it; and what only messages in it carried.
     pub(crate) fn free_if_unused(&self, cell: Cell) {
+        let mut carried = self.free_one_if_unused(cell);
+        // One after the other: queues may lie in queues to any depth.
+        while let Some(cell) = carried.pop() {
+            carried.extend(self.free_one_if_unused(cell));
+            self.one_less(cell, false);
+        }
+    }
+
+    /// The cells that messages in it carried.
+    fn free_one_if_unused(&self, cell: Cell) -> Vec<Cell> {
+        let mut carried = Vec::new();
         let header = self.header(cell);
         if header.state.load(Relaxed) == LIVE
             && !self.has_holders(header)
             && !pins::pinned(self, cell)
         {
+            // First: what was unpinned and not looked at is found by whoever inherits the guard.
             if let Some(contents) = self.queue_in(cell) {
-                queue::abandon(self, contents);
+                queue::abandon(self, contents, |pin| {
+                    carried.extend(pins::take_back(self, pin))
+                });
             }
             self.free(cell);
             self.free_children(cell);
         }
+        carried
     }
 
     pub(super) fn free(&self, cell: Cell) {
@@ -404,6 +468,9 @@ impl Guarded<'_> {
     }
 
     pub(super) fn push(&self, cell: Cell, header: &CellHeader) {
+        if self.arena.cell(cell).is_none() {
+            return;
+        }
         let list = &self.arena.header().guard.free[class_of_lines(header.lines.load(Relaxed))];
         header.link.store(list.load(Relaxed), Relaxed);
         list.store(cell.0, Relaxed);
@@ -424,12 +491,15 @@ impl Guarded<'_> {
             self.free_child(Cell(more));
         }
         // A Condition has parts of its own only after a crowd, a queue once it was used: looking for them is worth a walk then.
-        let has_parts = match kind {
-            Some(Kind::Condition) => crate::multiprocessing::has_overflow,
-            Some(Kind::Queue) => queue::has_segments,
+        let (has_parts, least): (fn(_) -> _, _) = match kind {
+            Some(Kind::Condition) => (
+                crate::multiprocessing::has_overflow,
+                crate::multiprocessing::CONDITION_BYTES,
+            ),
+            Some(Kind::Queue) => (queue::has_segments, queue::LEAST_BYTES),
             _ => return,
         };
-        if self.arena.body(parent).is_some_and(has_parts) {
+        if self.arena.body_of(parent, least).is_some_and(has_parts) {
             self.free_children_of(parent.0, |_, _| true);
         }
     }

@@ -63,6 +63,14 @@ pub enum ShmError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Somebody has written over the arena's own words.
+    #[error(
+        "the arena is damaged: {reason}; a program that shares it has written over its words, so make a new one"
+    )]
+    Damaged {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The handle names something that does not exist any more, or never did.
     #[error(
         "this handle is stale: what it names has been freed; a handle must be received once by each message that carries it"

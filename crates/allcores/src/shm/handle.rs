@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ struct Held {
     arena: &'static Arena,
     cell: Cell,
     generation: u32,
+    /// How many of the copies stand for somebody who may use it, where that is counted.
+    users: AtomicUsize,
 }
 
 impl Drop for Held {
@@ -123,6 +125,7 @@ impl<B> Handle<B> {
             arena,
             cell,
             generation,
+            users: AtomicUsize::new(1),
         });
         arena
             .open
@@ -201,12 +204,25 @@ impl<B> Handle<B> {
             .inspect_err(|_| pinned.undo())
     }
 
-    /// Whether nobody else who lives has a handle on the cell: no other process, no message on its way, no other copy here
+    /// Counts one more user of this process, beside the one for whom the handle was made or opened.
+    pub(crate) fn one_more_user(&self) {
+        self.held.users.fetch_add(1, Relaxed);
+    }
+
+    /// The last of that; how many are left.
+    pub(crate) fn one_user_less(&self) -> usize {
+        self.held.users.fetch_sub(1, AcqRel) - 1
+    }
+
+    /// Whether nobody else who lives has a handle on the cell: no other process, no message on its way, no other user here
     /// but `others`.
     pub(crate) fn alone_with(&self, others: usize) -> bool {
         let Held { arena, cell, .. } = *self.held;
-        Arc::strong_count(&self.held) <= 1 + others
-            && registry::slot(arena).is_some_and(|slot| !arena.guard().others_hold(cell, slot))
+        registry::slot(arena).is_some_and(|slot| {
+            // Under the guard: no message becomes a user meanwhile.
+            let guarded = arena.guard();
+            self.held.users.load(Acquire) <= 1 + others && !guarded.others_hold(cell, slot)
+        })
     }
 
     /// The line at which the cell begins.
@@ -224,9 +240,13 @@ impl<B> Handle<B> {
             arena,
             cell,
             generation,
+            ..
         } = *self.held;
         let sender = registry::join(arena)?;
-        let pin = pins::pin(&arena.guard(), cell, generation, sender as u32)?;
+        let guarded = arena.guard();
+        let pin = pins::pin(&guarded, cell, generation, sender as u32)?;
+        guarded.is_given_away(cell);
+        drop(guarded);
         let wire = Wire {
             arena: arena.header().id,
             line: cell.0,
@@ -287,17 +307,20 @@ impl Wire {
         }
         let body = arena.body(cell).ok_or(ShmError::Stale)?.cast();
         guarded.hold(cell, slot)?;
-        pins::unpin(&guarded, self.pin);
-        drop(guarded);
         let entry = open.0.entry((cell, generation)).or_default();
         let held = entry.upgrade().unwrap_or_else(|| {
             Arc::new(Held {
                 arena,
                 cell,
                 generation,
+                users: AtomicUsize::new(0),
             })
         });
         *entry = Arc::downgrade(&held);
+        // A user before the message is none: see `alone_with`.
+        held.users.fetch_add(1, Relaxed);
+        pins::unpin(&guarded, self.pin);
+        drop(guarded);
         drop(open);
         Ok(Handle {
             body,

@@ -119,7 +119,25 @@ pub(crate) struct CellHeader {
     pub(crate) label: UnsafeCell<[u8; LABEL]>,
 }
 
+// SAFETY: all but the label are atomics; a label is written by whoever has taken the arena's guard, before the cell lives.
+unsafe impl Sync for CellHeader {}
+
 impl CellHeader {
+    /// A free cell of no size, in no arena.
+    pub(crate) const fn nobodys() -> CellHeader {
+        CellHeader {
+            lines: AtomicU32::new(0),
+            state: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
+            link: AtomicU32::new(0),
+            holders: [const { AtomicU64::new(0) }; 2],
+            more_holders: AtomicU32::new(0),
+            kind: AtomicU32::new(0),
+            bytes: AtomicU32::new(0),
+            label: UnsafeCell::new([0; LABEL]),
+        }
+    }
+
     /// How many bytes it could hold.
     pub(crate) fn room(&self) -> usize {
         (self.lines.load(std::sync::atomic::Ordering::Relaxed) as usize).saturating_sub(1) * LINE

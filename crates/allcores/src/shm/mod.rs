@@ -9,6 +9,7 @@ pub(crate) mod cells;
 pub(crate) mod copies;
 mod error;
 pub(crate) mod handle;
+mod image;
 pub(crate) mod layout;
 pub(crate) mod pins;
 mod recovery;
@@ -19,6 +20,8 @@ mod shareable;
 pub(crate) use cells::LONGEST_CELL;
 pub use copies::Atom;
 pub use error::ShmError;
+#[doc(hidden)]
+pub use image::Image;
 pub use separate::Arena;
 pub use shareable::Shareable;
 

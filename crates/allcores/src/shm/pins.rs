@@ -54,15 +54,17 @@ impl Pin {
 
 fn blocks<'a>(guarded: &'a Guarded<'_>) -> impl Iterator<Item = &'static Block> + 'a {
     let mut line = guarded.arena.header().guard.pins.load(Acquire);
-    std::iter::from_fn(move || {
+    let blocks = std::iter::from_fn(move || {
         let body = (line != 0)
-            .then(|| guarded.arena.body(Cell(line)))
+            .then(|| guarded.arena.body_of(Cell(line), size_of::<Block>()))
             .flatten()?;
         // SAFETY: blocks are allocated with the size of a Block, zeroed and aligned to a line; any bytes are a valid one.
         let block = unsafe { body.cast::<Block>().as_ref() };
         line = block.next.load(Acquire);
         Some(block)
-    })
+    });
+    // More do not fit: in a damaged arena the list may lead back to itself.
+    blocks.take(guarded.arena.room_for(size_of::<Block>()))
 }
 
 /// The cells that hold pins.
@@ -117,9 +119,9 @@ pub(crate) fn pin(
     let link = last.map_or(&guarded.arena.header().guard.pins, |(_, block)| &block.next);
     link.store(fresh.0, Release);
     let number = last.map_or(0, |(number, _)| number + 1);
-    let block = blocks(guarded)
-        .nth(number)
-        .expect("the block was linked just now");
+    let block = blocks(guarded).nth(number).ok_or(ShmError::Damaged {
+        reason: "its list of pins leads back to itself",
+    })?;
     Ok(set(
         &block.pins[0],
         number * BLOCK,
@@ -150,15 +152,18 @@ pub(crate) fn is_set(guarded: &Guarded<'_>, pin: Pin, cell: Cell, generation: u3
 
 /// Takes the pin back; `false` if somebody else did.
 pub(crate) fn unpin(guarded: &Guarded<'_>, pin: Pin) -> bool {
-    let Some(word) = find(guarded, pin) else {
+    let Some(cell) = take_back(guarded, pin) else {
         return false;
     };
-    let cell = word.cell.swap(0, AcqRel);
-    if cell != 0 {
-        guarded.free_if_unused(Cell(cell));
-        guarded.one_less(Cell(cell), false);
-    }
-    cell != 0
+    guarded.free_if_unused(cell);
+    guarded.one_less(cell, false);
+    true
+}
+
+/// The same, but leaves it to the caller to look what becomes of the cell.
+pub(super) fn take_back(guarded: &Guarded<'_>, pin: Pin) -> Option<Cell> {
+    let cell = find(guarded, pin)?.cell.swap(0, AcqRel);
+    (cell != 0).then_some(Cell(cell))
 }
 
 fn find(guarded: &Guarded<'_>, pin: Pin) -> Option<&'static PinWord> {

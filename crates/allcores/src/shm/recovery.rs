@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering::*;
 
 use super::cells::{CHILD, Cell, FREE, Guarded, Kind, LIVE};
-use super::layout::{CELLS_START, CellHeader, LINE};
+use super::layout::{CELLS_START, CellHeader, LINE, SLOTS};
 use super::pins;
 use crate::registry;
 
@@ -63,7 +63,7 @@ impl Guarded<'_> {
         // The arena's own parts hang on two kinds of lists.
         let mut known: HashSet<u32> = pins::lines(self).collect();
         let high = self.arena.header().high.load(Acquire) as usize;
-        for slot in 0..high {
+        for slot in 0..high.min(SLOTS) {
             known.extend(registry::thread_lines(
                 self.arena,
                 self.arena.participant(slot),

@@ -16,6 +16,8 @@ use crate::sys::memory;
 /// The least by which an arena grows.
 const GROWTH: u64 = 256 << 10;
 
+const PAGE: u64 = 4096;
+
 /// From this size on, in lines, a cell has memory only while it is used.
 pub(super) const BIG: u32 = (64 << 10) / LINE as u32;
 
@@ -41,6 +43,27 @@ impl Arena {
             .map_err(|source| ShmError::NoSpace { wanted, source })
     }
 
+    /// Gives a part that the caller keeps `wanted` bytes of memory with whatever contents, and notes how many it has. What
+    /// is new is mapped in this process at once: to fault in page by page takes longer than to write it.
+    pub(crate) fn furnish_segment(&self, cell: Cell, wanted: usize) -> Result<(), ShmError> {
+        let Some(header) = self.cell(cell) else {
+            return Ok(());
+        };
+        let start = contents(cell);
+        let end = (start + wanted as u64).next_multiple_of(PAGE);
+        let bytes = (end - start).min(header.room() as u64);
+        if is_big(header) {
+            memory::provide(self.as_fd(), start, bytes).map_err(|source| ShmError::NoSpace {
+                wanted: bytes,
+                source,
+            })?;
+            // SAFETY: the cell lies inside the mapping, and the caller keeps it.
+            unsafe { memory::populate(self.address(start as usize), bytes as usize) };
+        }
+        header.holders[1].store(bytes, Release);
+        Ok(())
+    }
+
     /// Gives a big cell's memory back.
     pub(super) fn empty(&self, cell: Cell, header: &CellHeader) -> std::io::Result<()> {
         memory::punch(self.as_fd(), contents(cell), header.room() as u64)
@@ -58,7 +81,6 @@ impl Guarded<'_> {
     /// Makes the file reach to `end`, and gives what is new of it memory. A `big` cell that is to lie there gets its own
     /// later: only its header's page, and what it shares with the next one, must have some.
     pub(super) fn reach(&self, end: u64, big: bool) -> Result<(), ShmError> {
-        const PAGE: u64 = 4096;
         let (arena, file) = (self.arena.header(), self.arena.as_fd());
         let provided = arena.provided.load(Relaxed);
         if end <= provided {

@@ -29,7 +29,7 @@ use super::{ShmError, arena};
 /// undefined behaviour included. That holds for both sides, for the program that made the arena and for one that receives
 /// a handle into it. So give strangers a separate arena with what they need in it, and receive handles (that is, have them
 /// in the type of a connection's messages) only from programs that you would let run inside your own. Where trust goes no
-/// further than that, share a `SharedMemory`, which has no words that anybody's
+/// further than that, share a [`SharedMemory`](crate::multiprocessing::SharedMemory), which has no words that anybody's
 /// library relies on, or send messages.
 ///
 /// # Limits

@@ -29,6 +29,13 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
+/// Lets a local socket hold large messages that nobody has read yet: with the usual 200 KiB the two ends would take turns at
+/// every piece. As much as the system allows (`net.core.wmem_max`).
+pub(crate) fn widen(socket: BorrowedFd<'_>) {
+    // The kernel doubles it, for its own part.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, 1 << 20);
+}
+
 /// A connected pair of sockets that keep messages apart (`SOCK_SEQPACKET`).
 pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(
@@ -131,12 +138,17 @@ fn send_with(
     descriptors: &[BorrowedFd<'_>],
     flags: SendFlags,
 ) -> Result<usize, Errno> {
+    let flags = flags | SendFlags::NOSIGNAL;
+    if let ([part], []) = (parts, descriptors) {
+        // A tenth faster.
+        return rustix::net::send(socket, part, flags);
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(Errno::TOOMANYREFS);
     }
-    rustix::net::sendmsg(socket, parts, &mut control, flags | SendFlags::NOSIGNAL)
+    rustix::net::sendmsg(socket, parts, &mut control, flags)
 }
 
 /// What one [`receive`] brought.
@@ -353,17 +365,28 @@ pub(crate) fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// Waits until one of the two can be read: false if the deadline passed first.
+/// Which of two descriptors can be read. If both can, the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    One,
+    Other,
+}
+
+/// Waits until one of the two can be read: `None` if the deadline passed before.
 pub(crate) fn wait_either(
     one: BorrowedFd<'_>,
     other: BorrowedFd<'_>,
     deadline: Deadline,
-) -> io::Result<bool> {
+) -> io::Result<Option<First>> {
     let mut both = [
         PollFd::from_borrowed_fd(one, PollFlags::IN),
         PollFd::from_borrowed_fd(other, PollFlags::IN),
     ];
-    Ok(poll(&mut both, deadline)? != 0)
+    if poll(&mut both, deadline)? == 0 {
+        return Ok(None);
+    }
+    let first = !both[0].revents().is_empty();
+    Ok(Some(if first { First::One } else { First::Other }))
 }
 
 /// An anonymous file (memfd_create(2)) that holds `bytes`.

@@ -3,6 +3,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::slice;
+use std::sync::OnceLock;
 
 /// A function of `.init_array`.
 pub(crate) type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
@@ -17,6 +18,11 @@ pub(crate) struct Image {
 
 /// The main executable; `None` if libc does not know of it.
 pub(crate) fn main_executable() -> Option<Image> {
+    static FOUND: OnceLock<Option<Image>> = OnceLock::new();
+    *FOUND.get_or_init(find_main_executable)
+}
+
+fn find_main_executable() -> Option<Image> {
     struct Search {
         headers: usize,
         found: Option<Image>,
@@ -78,7 +84,13 @@ impl Image {
     }
 
     /// What tells this build from others: the linker's build id, or where it wrote none, the layout of the segments.
-    pub(crate) fn fingerprint(&self) -> Vec<u8> {
+    pub(crate) fn fingerprint(&self) -> &'static [u8] {
+        // Of the only image there is.
+        static FINGERPRINT: OnceLock<Vec<u8>> = OnceLock::new();
+        FINGERPRINT.get_or_init(|| self.take_fingerprint())
+    }
+
+    fn take_fingerprint(&self) -> Vec<u8> {
         let notes = self
             .headers
             .iter()

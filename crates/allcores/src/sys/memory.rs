@@ -8,6 +8,11 @@ use std::ptr::NonNull;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::available;
+
+/// From this size on we look whether there is as much.
+const MUCH: u64 = 16 << 20;
+
 /// A memfd and where it is mapped. Never unmapped: see the registry's README.
 pub(crate) struct Mapping {
     descriptor: OwnedFd,
@@ -56,22 +61,18 @@ pub(crate) fn cannot_shrink(file: BorrowedFd<'_>) -> bool {
 }
 
 /// Asks for huge pages in the private memory that holds `room`, before it is touched for the first time: that takes longer
-/// than to fill it. Only pages that lie in `room` as a whole are meant.
+/// than to fill it. What shares the first or the last of these pages is meant as well.
 pub(crate) fn prefer_huge_pages(room: &mut [MaybeUninit<u8>]) {
-    let start = room.as_mut_ptr();
-    let skipped = start.align_offset(HUGE_PAGE);
-    let whole = room.len().saturating_sub(skipped) / HUGE_PAGE * HUGE_PAGE;
-    if whole > 0 {
-        // SAFETY: the range lies in `room`, which is borrowed here; how large its pages are changes nothing that is in it. It
-        // is advice: a kernel without huge pages refuses it.
-        let _ = unsafe {
-            rustix::mm::madvise(
-                start.wrapping_add(skipped).cast(),
-                whole,
-                Advice::LinuxHugepage,
-            )
-        };
+    if room.len() < HUGE_PAGE {
+        return;
     }
+    let start = room.as_mut_ptr().addr();
+    let first = start / HUGE_PAGE * HUGE_PAGE;
+    let last = (start + room.len()).next_multiple_of(HUGE_PAGE);
+    let place = room.as_mut_ptr().with_addr(first).cast();
+    // SAFETY: how large the pages of private memory are changes nothing that is in it, whomever it belongs to. It is advice: what is
+    // not mapped, and kernels without huge pages, are refused.
+    let _ = unsafe { rustix::mm::madvise(place, last - first, Advice::LinuxHugepage) };
 }
 
 /// The size of a huge page on x86-64, and on aarch64 with pages of 4 KiB.
@@ -87,8 +88,12 @@ pub(crate) fn lengthen(file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
 }
 
 /// Gives `length` bytes from `offset` real memory, so that touching them can never fail, and makes the file long enough.
+/// ENOMEM where there is not as much, EFBIG where the limit on the size of files forbids it.
 pub(crate) fn provide(file: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<()> {
     within_limit(offset.saturating_add(length))?;
+    if length >= MUCH && available::bytes().is_some_and(|bytes| length > bytes) {
+        return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+    }
     Ok(rustix::io::retry_on_intr(|| {
         rustix::fs::fallocate(file, FallocateFlags::empty(), offset, length)
     })?)
@@ -103,6 +108,24 @@ pub(crate) fn punch(file: BorrowedFd<'_>, offset: u64, length: u64) -> io::Resul
     })?)
 }
 
+/// Maps the pages of a range at once, where the kernel can (Linux 5.14); otherwise they are mapped one by one as they are
+/// touched.
+///
+/// # Safety
+/// The range must be mapped, and have memory behind it.
+pub(crate) unsafe fn populate(start: NonNull<u8>, length: usize) {
+    const PAGE: usize = 4096;
+    let into = start.addr().get() % PAGE;
+    // SAFETY: whole pages of what the caller says is mapped; nothing in them is changed.
+    let _ = unsafe {
+        rustix::mm::madvise(
+            start.as_ptr().sub(into).cast(),
+            length + into,
+            rustix::mm::Advice::LinuxPopulateWrite,
+        )
+    };
+}
+
 /// How much memory the file has, holes not counted.
 pub(crate) fn resident(file: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(rustix::fs::fstat(file)?.st_blocks as u64 * 512)
@@ -111,10 +134,77 @@ pub(crate) fn resident(file: BorrowedFd<'_>) -> io::Result<u64> {
 /// A file must not grow beyond RLIMIT_FSIZE: the kernel would send SIGXFSZ, whose default is the end of the process.
 fn within_limit(length: u64) -> io::Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
-    if limit.current.is_some_and(|limit| length > limit) {
+    if length > limit.current.unwrap_or(u64::MAX).min(i64::MAX as u64) {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
     Ok(())
+}
+
+/// Writes the bytes at `offset` without mapping them.
+pub(crate) fn write_exactly(
+    file: BorrowedFd<'_>,
+    mut from: &[u8],
+    mut offset: u64,
+) -> io::Result<()> {
+    within_limit(offset.saturating_add(from.len() as u64))?;
+    while !from.is_empty() {
+        match rustix::io::retry_on_intr(|| rustix::io::pwrite(file, from, offset))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => {
+                from = &from[count..];
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All of a file, mapped as long as this lives.
+pub(crate) struct Area {
+    base: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: as for `Mapping`.
+unsafe impl Send for Area {}
+// SAFETY: as for `Mapping`.
+unsafe impl Sync for Area {}
+
+impl Area {
+    /// Maps the first `size` bytes, which must not be none.
+    pub(crate) fn new(file: BorrowedFd<'_>, size: usize) -> io::Result<Area> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at a place that the kernel chooses.
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                size,
+                access,
+                MapFlags::SHARED,
+                file,
+                0,
+            )?
+        };
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Area { base, size })
+    }
+
+    #[inline]
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size, and nobody has a reference into it that outlives us.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.size) };
+    }
 }
 
 impl Mapping {

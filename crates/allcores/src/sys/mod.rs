@@ -9,6 +9,9 @@
 //! | `local` | bookkeeping of one process that survives a fork |
 //! | `robust` | pthread robust mutexes: how the kernel tells of a death |
 //! | `memory` | memfd, mapping, growing |
+//! | `available` | how much memory there is left |
+//! | `random` | random bytes |
+//! | `named` | files with names, and whether anybody holds them |
 //! | `fds` | descriptors in messages, pipes, poll |
 //! | `net` | sockets that listen and connect |
 //! | `signals` | signal masks, and SIGPIPE held back |
@@ -19,6 +22,8 @@
 //! | `image` | this executable in memory: text, build id, constructors |
 //! | `model` | loom's stand-in for all of it that the primitives need |
 
+#[cfg(not(allcores_loom))]
+pub(crate) mod available;
 #[cfg(not(allcores_loom))]
 pub(crate) mod clock;
 #[cfg(not(allcores_loom))]
@@ -38,9 +43,13 @@ pub(crate) mod local;
 #[cfg(not(allcores_loom))]
 pub(crate) mod memory;
 #[cfg(not(allcores_loom))]
+pub(crate) mod named;
+#[cfg(not(allcores_loom))]
 pub(crate) mod net;
 #[cfg(not(allcores_loom))]
 pub(crate) mod pidfd;
+#[cfg(not(allcores_loom))]
+pub(crate) mod random;
 #[cfg(not(allcores_loom))]
 pub(crate) mod robust;
 #[cfg(not(allcores_loom))]

@@ -70,6 +70,18 @@ impl Robust {
         }
     }
 
+    /// Whether these are the bytes of one, as far as its kind goes.
+    pub(crate) fn is_one(bytes: &[u8]) -> bool {
+        let model = Robust(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+        model.init();
+        // SAFETY: a mutex that nobody else knows of; reading its bytes asks for no more than that they are initialised.
+        let model =
+            unsafe { std::slice::from_raw_parts(model.0.get().cast::<u8>(), size_of::<Robust>()) };
+        // The kind is an int behind the word, the count, the owner and the number of users, in glibc on both machines.
+        const KIND: std::ops::Range<usize> = 16..20;
+        bytes.get(KIND) == model.get(KIND)
+    }
+
     /// The word that the kernel changes: libc keeps it first, on x86-64 and aarch64 alike.
     pub(crate) fn word(&self) -> &AtomicU32 {
         // SAFETY: the mutex begins with an aligned int that is only ever accessed atomically.

@@ -59,7 +59,7 @@ mod guard;
 mod hook;
 mod lock;
 mod owner_died;
-mod queue;
+pub mod queue;
 mod record;
 mod rlock;
 mod roster;
@@ -77,9 +77,7 @@ pub use guard::Guard;
 pub use hook::{ExceptHookArgs, PanicLocation, reset_excepthook, set_excepthook};
 pub use lock::{Lock, LockGuard, NotHeld, RawLock};
 pub use owner_died::OwnerDied;
-pub use queue::{
-    GetError, LifoQueue, PriorityQueue, PutError, Queue, QueueIter, SimpleQueue, TooManyTasksDone,
-};
+pub use queue::{LifoQueue, PriorityQueue, Queue, SimpleQueue};
 pub use record::{JoinError, ThreadHandle};
 pub use rlock::{NotOwner, RLock, RLockGuard};
 pub use roster::{active_count, current_thread, enumerate, get_ident, get_native_id, main_thread};

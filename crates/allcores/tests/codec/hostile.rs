@@ -1,7 +1,9 @@
 //! Pickles that no Python would write, or only a malicious one.
 
+use std::collections::{BTreeMap, HashMap};
+
 use allcores::multiprocessing::Pipe;
-use allcores::multiprocessing::connection::codec::{Codec, Pickle, PickleError};
+use allcores::multiprocessing::connection::codec::{Codec, Compact, Pickle, PickleError};
 use allcores::multiprocessing::connection::{RecvError, SendError};
 use allcores::multiprocessing::transfer::TransferError;
 use allcores::multiprocessing::{Connection, Lock};
@@ -60,6 +62,80 @@ fn nesting_is_bounded() {
     sets.extend(vec![0x91; 1_000]);
     sets.push(b'.');
     assert_eq!(error_on_little_stack(sets), PickleError::TooDeep);
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Tree {
+    Leaf,
+    One(Box<Tree>),
+    Many(Vec<Tree>),
+    Named { tree: Option<Box<Tree>> },
+    Wrapped(Wrapped),
+    Mapped(HashMap<u8, Tree>),
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Wrapped(Box<Tree>);
+
+#[test]
+fn a_peer_does_not_choose_how_much_stack_a_value_takes() {
+    // One variant in the other, by its number; `1` in between where there is more than one level to each.
+    for (name, level, levels) in [
+        ("newtype variants", &[1u8][..], 1),
+        ("sequences", &[2, 1], 2),
+        ("struct variants", &[3, 1], 2),
+        ("newtypes", &[4], 2),
+    ] {
+        let nested = |depth: usize| [&level.repeat(depth)[..], &[0]].concat();
+        let error = Compact::decode::<Tree>(&nested(3_000_000))
+            .map(drop)
+            .unwrap_err();
+        assert!(error.to_string().contains("256 levels"), "{name}: {error}");
+        // What may be taken fits into the stack of a thread; the leaf is a level, too.
+        let most = 255 / levels;
+        assert!(Compact::decode::<Tree>(&nested(most)).is_ok(), "{name}");
+        assert!(
+            Compact::decode::<Tree>(&nested(most + 1)).is_err(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_peer_does_not_choose_how_much_memory_its_lengths_reserve() {
+    // A sequence of very many sequences of very many …, and the same with maps, whose keys take a byte.
+    for level in [
+        &[2, 0xff, 0xff, 0xff, 0x7f][..],
+        &[5, 0xff, 0xff, 0xff, 0x7f, 0],
+    ] {
+        let message = level.repeat(120);
+        let (peak, result) = most_during(|| Compact::decode::<Tree>(&message).map(drop));
+        assert!(result.is_err());
+        assert!(peak < 16 << 20, "{level:?}: {peak} bytes");
+    }
+}
+
+#[test]
+fn a_peer_does_not_choose_how_long_nothing_is_counted() {
+    let length = Compact::encode(&u64::MAX, Vec::new()).unwrap();
+    for error in [
+        Compact::decode::<Vec<()>>(&length).map(drop).unwrap_err(),
+        Compact::decode::<Vec<[u8; 0]>>(&length)
+            .map(drop)
+            .unwrap_err(),
+        Compact::decode::<BTreeMap<(), ()>>(&length)
+            .map(drop)
+            .unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("items"), "{error}");
+    }
+    // Many items that take bytes, and fields that do not, are in order.
+    let many = vec![(1u8, (), (), ()); 500_000];
+    let message = Compact::encode(&many, Vec::new()).unwrap();
+    assert_eq!(
+        Compact::decode::<Vec<(u8, (), (), ())>>(&message).unwrap(),
+        many
+    );
 }
 
 /// What unfolds when everything that is mentioned again is written out.

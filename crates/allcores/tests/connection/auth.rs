@@ -22,14 +22,14 @@ fn begin(role: Role, digest: Digest, fill: u8, challenges: &Challenges) -> Hands
 }
 
 fn sends(handshake: &mut Handshake<'_>) -> Vec<u8> {
-    match handshake.next() {
+    match handshake.step() {
         Next::Send(frame) => frame,
         other => panic!("{other:?}"),
     }
 }
 
 fn fails(handshake: &mut Handshake<'_>) -> AuthError {
-    match handshake.next() {
+    match handshake.step() {
         Next::Failed(error) => error,
         other => panic!("{other:?}"),
     }
@@ -38,9 +38,9 @@ fn fails(handshake: &mut Handshake<'_>) -> AuthError {
 /// A connector that has been given this challenge.
 fn asked(challenge: &[u8], challenges: &Challenges) -> Result<Vec<u8>, AuthError> {
     let mut connector = begin(Role::Connector, Digest::Sha256, 9, challenges);
-    assert_eq!(connector.next(), Next::Receive);
+    assert_eq!(connector.step(), Next::Receive);
     connector.receive(&[b"#CHALLENGE#", challenge].concat());
-    match connector.next() {
+    match connector.step() {
         Next::Send(answer) => Ok(answer),
         Next::Failed(error) => Err(error),
         other => panic!("{other:?}"),
@@ -56,7 +56,7 @@ fn two_ends_with_one_key_come_together_by_every_digest() {
         let mut connector = begin(Role::Connector, digest, 2, &theirs);
         let mut frames = 0;
         loop {
-            match (acceptor.next(), connector.next()) {
+            match (acceptor.step(), connector.step()) {
                 (Next::Done, Next::Done) => break,
                 (Next::Send(frame), Next::Receive) => connector.receive(&frame),
                 (Next::Receive, Next::Send(frame)) => acceptor.receive(&frame),
@@ -120,10 +120,10 @@ fn the_challenge_is_cpythons_and_either_kind_of_answer_will_do() {
         let mut acceptor = begin(Role::Acceptor, Digest::Sha256, 7, &known);
         let challenge = sends(&mut acceptor);
         assert_eq!(challenge, [b"#CHALLENGE#{sha256}", &[7; RANDOM][..]].concat());
-        assert_eq!(acceptor.next(), Next::Receive);
+        assert_eq!(acceptor.step(), Next::Receive);
         acceptor.receive(answer);
         assert_eq!(sends(&mut acceptor), b"#WELCOME#");
-        assert_eq!(acceptor.next(), Next::Receive);
+        assert_eq!(acceptor.step(), Next::Receive);
     }
 }
 
@@ -258,7 +258,7 @@ fn unless_both_ends_of_the_connection_are_its_own() {
         let mut connector =
             Handshake::new(&key, Role::Connector, Digest::Sha256, random, &known, other);
         connector.receive(&sends(&mut acceptor));
-        match connector.next() {
+        match connector.step() {
             Next::Send(_) => assert!(comes_together, "case {number}"),
             Next::Failed(AuthError::OwnChallenge) => assert!(!comes_together, "case {number}"),
             other => panic!("case {number}: {other:?}"),

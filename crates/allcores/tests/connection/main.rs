@@ -3,6 +3,9 @@
 mod auth;
 mod frame;
 mod handles;
+mod large;
+mod listener;
 mod messages;
+mod timed;
 mod util;
 mod wire;

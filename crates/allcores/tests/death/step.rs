@@ -51,6 +51,20 @@ impl Stepped {
         libc::WIFSTOPPED(wait(self.tid))
     }
 
+    /// On to where the next system call begins, or the one that it is in ends; `false` if a SIGUSR1 came first.
+    pub(crate) fn to_system_call(&mut self) -> bool {
+        // SAFETY: as in `step`.
+        let led = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.tid, 0, 0) };
+        assert_eq!(led, 0, "ptrace: {}", std::io::Error::last_os_error());
+        let status = wait(self.tid);
+        assert!(libc::WIFSTOPPED(status), "it ended: {status:#x}");
+        match libc::WSTOPSIG(status) {
+            libc::SIGTRAP => true,
+            libc::SIGUSR1 => false,
+            other => panic!("stopped by signal {other}"),
+        }
+    }
+
     /// One instruction; `true` if it is a system call in which the thread has fallen asleep: then [`Stepped::come_back`]
     /// is due.
     pub(crate) fn step_or_sleep(&mut self) -> bool {

@@ -60,6 +60,16 @@ impl Seat {
         eprintln!("{}: {what}", self.token);
     }
 
+    /// Never the same for two processes, or two threads.
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// How often this seat's work has been done, by this one and by those before.
+    pub(crate) fn beat(&self) -> u64 {
+        self.floor.beats[self.number].load(SeqCst)
+    }
+
     pub(crate) fn note(&self, note: u32) {
         self.floor.notes[self.number].store(note, SeqCst);
     }

@@ -124,8 +124,8 @@ impl Address {
             Some(Name::Inet(address)) => Kind::Tcp(address),
             Some(Name::Unix(name)) => match (name.path_bytes(), name.abstract_name()) {
                 (Some(path), _) => Kind::Unix(std::ffi::OsStr::from_bytes(path).into()),
-                (None, Some(name)) => Kind::Abstract(name.into()),
-                (None, None) => Kind::Unnamed,
+                (None, Some(name)) if !name.is_empty() => Kind::Abstract(name.into()),
+                _ => Kind::Unnamed,
             },
             None => Kind::Unnamed,
         })

@@ -9,7 +9,7 @@ use super::error::{RecvError, SendError};
 use super::frame::Header;
 use super::stream::Stream;
 use crate::sys::clock::Deadline;
-use crate::sys::fds::Channel;
+use crate::sys::fds::{self, Channel};
 use crate::sys::net::{self, Name};
 
 /// Why two ends did not come together, though the connection between them stood.
@@ -71,7 +71,10 @@ pub(super) fn greet(
             net::set_no_delay(&socket).map_err(HandshakeError::Io)?;
             Channel::Network
         }
-        _ => Channel::Socket,
+        _ => {
+            fds::widen(socket.as_fd());
+            Channel::Socket
+        }
     };
     let within = within(&socket, own);
     let stream = Stream::with_stranger(socket, channel, true);
@@ -82,13 +85,13 @@ pub(super) fn greet(
     let challenges = Challenges::of_this_process();
     let mut handshake = Handshake::new(key, role, Digest::Sha256, random, challenges, within);
     loop {
-        match handshake.next() {
+        match handshake.step() {
             Next::Send(frame) => {
                 let header = Header::new(frame.len() as u64);
                 let sent = stream.send_by(header.as_bytes(), &frame, &[], deadline);
                 if let Err(error) = sent {
                     // Whoever does not wait to hear that it failed has failed nevertheless.
-                    return Err(match handshake.next() {
+                    return Err(match handshake.step() {
                         Next::Failed(reason) => reason.into(),
                         _ => error.into(),
                     });

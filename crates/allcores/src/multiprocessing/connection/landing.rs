@@ -8,8 +8,10 @@ use crate::sys::memory::{self, HUGE_PAGE};
 /// The most memory that is reserved on the word of a header, before anything of the payload has come.
 const STEP: u64 = 1 << 20;
 
-/// After that, so many times as much as has come. It is address space: a page costs memory when the bytes for it come.
-const AHEAD: u64 = 16;
+/// After that, so many times as much as has come, but no more than [`MOST_AHEAD`]. It is address space: a page of it costs memory
+/// when the bytes for it come, or the others of its huge page.
+const AHEAD: u64 = 64;
+const MOST_AHEAD: u64 = 256 << 20;
 
 /// What glibc adds to a piece of memory that it maps for itself, rounded up to a page.
 const OVERHEAD: u64 = 4096;
@@ -42,13 +44,17 @@ impl Landing {
     }
 
     fn reserve(&mut self, received: u64, missing: u64) -> Result<(), RecvError> {
-        // A header alone is not believed. Where address space is counted (overcommit is off), as much again as has come will do.
-        let wishes = [STEP.max(received.saturating_mul(AHEAD)), STEP.max(received)];
-        for wish in wishes {
-            let more = in_huge_pages(received + missing.min(wish)) - received;
-            let more = usize::try_from(more).unwrap_or(usize::MAX);
-            if self.bytes.try_reserve_exact(more).is_ok() {
-                memory::prefer_huge_pages(self.bytes.spare_capacity_mut());
+        // A header alone is not believed. Where address space is counted (a limit on it, overcommit switched off), as much
+        // again as has come will do.
+        let as_much_again = STEP.max(received);
+        let ahead = received.saturating_mul(AHEAD).min(MOST_AHEAD);
+        for wish in [as_much_again.max(ahead), as_much_again] {
+            let most = received + missing.min(wish);
+            if self.grow(in_huge_pages(most)) {
+                let wanted = usize::try_from(missing.min(wish)).unwrap_or(usize::MAX);
+                let room = self.bytes.spare_capacity_mut();
+                let wanted = wanted.min(room.len());
+                memory::prefer_huge_pages(&mut room[..wanted]);
                 return Ok(());
             }
         }
@@ -56,6 +62,20 @@ impl Landing {
             length: self.length,
             received,
         })
+    }
+
+    /// In a new place, where huge pages fit: moving the old one would take them apart.
+    fn grow(&mut self, size: u64) -> bool {
+        let mut grown = Vec::new();
+        let Ok(size) = usize::try_from(size) else {
+            return false;
+        };
+        if grown.try_reserve_exact(size).is_err() {
+            return false;
+        }
+        grown.extend_from_slice(&self.bytes);
+        self.bytes = grown;
+        true
     }
 
     /// Notes that the first `count` bytes of the room have been filled.

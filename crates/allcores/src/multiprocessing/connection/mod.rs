@@ -134,7 +134,8 @@ impl<S, R, C> Connection<S, R, C> {
 }
 
 impl<S: Serialize, R, C: Codec> Connection<S, R, C> {
-    /// Sends a value as one message. Waits while the channel is full (about 200 KiB unread on most systems).
+    /// Sends a value as one message. Waits while the channel is full: from 200 KiB to 2 MiB unread, depending on the
+    /// system's `net.core.wmem_max`; 64 KiB in a one-way pipe.
     ///
     /// Large byte strings go faster with [`Connection::send_bytes`]: serde takes a `Vec<u8>` byte by byte.
     ///

@@ -1,6 +1,7 @@
 //! Connected pairs.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use super::{Connection, Never};
 use crate::sys::fds::{self, Channel};
@@ -26,6 +27,8 @@ use crate::sys::fds::{self, Channel};
 )]
 pub fn Pipe<A, B>() -> io::Result<(Connection<A, B>, Connection<B, A>)> {
     let (one, other) = fds::socket_pair()?;
+    fds::widen(one.as_fd());
+    fds::widen(other.as_fd());
     Ok((
         Connection::over(one, Channel::Socket),
         Connection::over(other, Channel::Socket),

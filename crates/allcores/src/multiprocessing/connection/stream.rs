@@ -16,6 +16,9 @@ use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
 use crate::sys::clock::Deadline;
 use crate::sys::fds::{self, Channel};
 
+/// The longest frame that is copied into one piece before it is sent.
+const SMALL: usize = 512;
+
 /// One end of a channel. Each direction has a lock, so that the frames of two threads do not mix.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -90,8 +93,19 @@ impl Stream {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         let mut turn = Turn::take(&self.sending, deadline)?;
-        let mut parts = [IoSlice::new(header), IoSlice::new(payload)];
-        let mut parts = &mut parts[..];
+        // A small message is cheaper in one piece.
+        let mut piece = [0; SMALL];
+        let length = header.len() + payload.len();
+        let mut parts = match piece.get_mut(..length) {
+            Some(piece) => {
+                piece[..header.len()].copy_from_slice(header);
+                piece[header.len()..].copy_from_slice(payload);
+                [IoSlice::new(piece), IoSlice::new(&[])]
+            }
+            None => [IoSlice::new(header), IoSlice::new(payload)],
+        };
+        let used = 2 - usize::from(parts[1].is_empty());
+        let mut parts = &mut parts[..used];
         let mut descriptors = descriptors;
         let mut begun = false;
         while !parts.is_empty() {

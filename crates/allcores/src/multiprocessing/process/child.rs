@@ -17,6 +17,7 @@ use crate::multiprocessing::connection::{RecvError, SendError};
 use crate::multiprocessing::transfer::Incoming;
 use crate::registry;
 use crate::sys::fds::Channel;
+use crate::sys::surroundings::Surroundings;
 use crate::sys::{fds, image, signals};
 
 /// Runs one kind of function: what a [`Boot`] points at.
@@ -35,7 +36,7 @@ pub(crate) struct Control(OwnedFd);
 impl Control {
     /// Says something. A parent that is gone, or that has let go of this process, does not hear it.
     fn say(&self, report: Report) {
-        if let Ok(parcel) = Parcel::pack(report, None, Vec::new(), Vec::new()) {
+        if let Ok(parcel) = Parcel::pack(report, None, Vec::new(), &[]) {
             let _ = parcel.send(self.0.as_fd());
         }
     }
@@ -50,7 +51,7 @@ impl Control {
         let (body, mut outgoing) = stream::encode(result, wire::outgoing())?;
         let parcels = outgoing.take_parcels();
         let handles = std::mem::take(&mut outgoing.descriptors);
-        Parcel::pack(Report::Returned, Some(&body), Vec::new(), handles)?.send(self.0.as_fd())?;
+        Parcel::pack(Report::Returned, Some(&body), Vec::new(), &handles)?.send(self.0.as_fd())?;
         parcels.delivered();
         Ok(())
     }
@@ -108,7 +109,7 @@ pub(crate) fn set_up() {
 /// Lives the child's life, with the process's first thread.
 pub(crate) fn live(control: OwnedFd) -> ! {
     end(catch_unwind(AssertUnwindSafe(|| {
-        let Some((orders, control)) = take_orders(control) else {
+        let Some((orders, control)) = take_orders(control, None) else {
             return false;
         };
         match orders {
@@ -118,11 +119,11 @@ pub(crate) fn live(control: OwnedFd) -> ! {
     })))
 }
 
-/// Lives the child's life with this thread, which is named `main` already and is the only one. Told what is wrong with it
-/// before it has begun, it says so and ends.
-pub(crate) fn live_on(control: OwnedFd, sound: Result<(), String>) -> ! {
+/// Lives the child's life with this thread, which is named `main` already and is the only one, in a process that has what is
+/// told of `before` round it. Told what is wrong with it before it has begun, it says so and ends.
+pub(crate) fn live_on(control: OwnedFd, before: &Surroundings, sound: Result<(), String>) -> ! {
     end(catch_unwind(AssertUnwindSafe(|| {
-        let Some((orders, control)) = take_orders(control) else {
+        let Some((orders, control)) = take_orders(control, Some(before)) else {
             return false;
         };
         match sound.and(orders) {
@@ -138,7 +139,10 @@ fn end(done: std::thread::Result<bool>) -> ! {
 
 /// Waits for the orders. `None` if there will be none: the parent is gone, or gave up starting us, and there is nobody to
 /// tell.
-fn take_orders(control: OwnedFd) -> Option<(Result<Orders, String>, &'static Control)> {
+fn take_orders(
+    control: OwnedFd,
+    before: Option<&Surroundings>,
+) -> Option<(Result<Orders, String>, &'static Control)> {
     let orders = Stream::new(control, Channel::Socket);
     let message = orders.receive(None);
     // Leaked: it is needed to the end of the process.
@@ -146,7 +150,7 @@ fn take_orders(control: OwnedFd) -> Option<(Result<Orders, String>, &'static Con
     let orders = match message {
         Err(RecvError::Closed) => return None,
         Err(error) => Err(in_words(&error)),
-        Ok((payload, incoming)) => prepare(&payload, incoming),
+        Ok((payload, incoming)) => prepare(&payload, incoming, before),
     };
     Some((orders, control))
 }
@@ -169,12 +173,7 @@ impl Orders {
         match catch_unwind(AssertUnwindSafe(|| (self.function)(call))) {
             Ok(done) => done,
             Err(payload) => {
-                control.say(Report::Panicked {
-                    message: message(&*payload),
-                    location: take_panic(),
-                });
-                // Its drop might panic in turn; the process ends now anyhow.
-                std::mem::forget(payload);
+                control.say(panic_report(payload));
                 false
             }
         }
@@ -182,7 +181,11 @@ impl Orders {
 }
 
 /// Takes the parent at its word, after a look at it.
-fn prepare(payload: &[u8], incoming: Incoming) -> Result<Orders, String> {
+fn prepare(
+    payload: &[u8],
+    incoming: Incoming,
+    before: Option<&Surroundings>,
+) -> Result<Orders, String> {
     let ours = |boot: &Boot| 1 + usize::from(boot.has_arena);
     let Unpacked {
         what: boot,
@@ -201,6 +204,12 @@ fn prepare(payload: &[u8], incoming: Incoming) -> Result<Orders, String> {
     // SAFETY: the parent runs the same build (checked just now), and took the offset from a `Trampoline` in its own copy
     // of this image; the control socket is a private pair, so nobody else can have sent this.
     let function = unsafe { std::mem::transmute::<usize, Trampoline>(code) };
+
+    if let (Some(wanted), Some(before)) = (&boot.surroundings, before) {
+        wanted
+            .take_on(before)
+            .map_err(|(what, error)| could_not_take_over(what, &error))?;
+    }
 
     let mut ours = ours.into_iter();
     let pidfd = ours
@@ -235,6 +244,11 @@ fn prepare(payload: &[u8], incoming: Incoming) -> Result<Orders, String> {
     })
 }
 
+/// Why a forked child is not what its parent asked for.
+pub(super) fn could_not_take_over(what: &str, error: &std::io::Error) -> String {
+    format!("{what} could not be taken over: {error}")
+}
+
 /// Runs the function in a thread of std's making: the first thread has no name, and no guard below its stack that std
 /// knows of. That thread waits, and the process ends from the other, without waking the first up for that. Returns only if
 /// there can be no such thread.
@@ -258,7 +272,7 @@ pub(super) fn stack_size() -> usize {
 }
 
 /// What a panic says.
-pub(super) fn message(payload: &dyn Any) -> String {
+fn message(payload: &dyn Any) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -272,9 +286,13 @@ thread_local! {
     static LAST_PANIC: Cell<Option<Location>> = const { Cell::new(None) };
 }
 
-/// Where this thread has panicked last.
-pub(super) fn take_panic() -> Option<Location> {
-    LAST_PANIC.take()
+/// The report of a panic that was caught in this thread just now.
+pub(super) fn panic_report(payload: Box<dyn Any + Send>) -> Report {
+    let message = message(&*payload);
+    let location = LAST_PANIC.take();
+    // Its drop might panic in turn; the process ends now anyhow.
+    std::mem::forget(payload);
+    Report::Panicked { message, location }
 }
 
 /// Has the place of a panic noted, besides what the hook in force does. Where a panic is the end at once, it is said.

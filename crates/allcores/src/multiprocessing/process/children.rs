@@ -5,7 +5,7 @@
 //! no children, and no thread that reaps.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,7 +17,7 @@ use super::wire::{self, Report};
 use crate::multiprocessing::transfer::{Incoming, Parcels};
 use crate::registry;
 use crate::sys::clock::Deadline;
-use crate::sys::{fds, fork};
+use crate::sys::{fds, fork, pidfd};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +201,8 @@ struct Table {
     stray: Mutex<Vec<Arc<Child>>>,
     reaper: OnceLock<Option<Reaper>>,
     started: AtomicU32,
+    /// This process's own, for its children to watch.
+    myself: OnceLock<OwnedFd>,
 }
 
 static TABLE: AtomicPtr<Table> = AtomicPtr::new(null_mut());
@@ -223,6 +225,7 @@ fn table() -> &'static Table {
             stray: Mutex::new(Vec::new()),
             reaper: OnceLock::new(),
             started: AtomicU32::new(0),
+            myself: OnceLock::new(),
         }));
         if TABLE
             .compare_exchange(known, fresh, AcqRel, Acquire)
@@ -237,6 +240,18 @@ fn table() -> &'static Table {
 /// The number of the next child, counted from 1.
 pub(crate) fn next_number() -> u32 {
     table().started.fetch_add(1, Relaxed).wrapping_add(1)
+}
+
+/// A descriptor for this process, which stays open.
+pub(crate) fn my_pidfd() -> io::Result<BorrowedFd<'static>> {
+    let myself = &table().myself;
+    match myself.get() {
+        Some(pidfd) => Ok(pidfd.as_fd()),
+        None => {
+            let pidfd = pidfd::open_self()?;
+            Ok(myself.get_or_init(|| pidfd).as_fd())
+        }
+    }
 }
 
 fn forget(child: &Child) {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::time::Duration;
 
-use super::children::{Exit, Newborn};
+use super::children::{self, Exit, Newborn};
 use super::error::ForkServerError;
 use super::status::Teller;
-use super::wire::{self, Hello, Reply, Request, Role, Serve, Unpacked};
+use super::wire::{self, Hello, Parcel, Reply, Request, Role, Serve, Unpacked};
 use super::{NotInExecutable, start};
 use crate::registry;
 use crate::sys::clock::Deadline;
@@ -122,15 +122,18 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Has the server fork a child that waits for its orders.
-pub(super) fn fork() -> Result<Newborn, ForkServerError> {
+/// Has the server fork a child that waits for its orders, and packs these meanwhile: they tell what the child is to have
+/// round it.
+pub(super) fn fork<'a>(
+    pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
+) -> Result<(Newborn, Parcel<'a>), ForkServerError> {
     let mut servers = SERVERS.lock();
     servers.belong_here();
     servers.sweep();
     let mut tried_again = false;
     loop {
-        match servers.fork() {
-            Ok(newborn) => return Ok(newborn),
+        match servers.fork(&pack) {
+            Ok(both) => return Ok(both),
             Err(Trouble::Error(error)) => return Err(error),
             // A child that it has made for us, if any, waits for orders that never come: its socket is at its end. So
             // nothing is done twice.
@@ -203,7 +206,10 @@ impl Servers {
         self.sweep();
     }
 
-    fn fork(&mut self) -> Result<Newborn, Trouble> {
+    fn fork<'a>(
+        &mut self,
+        pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
+    ) -> Result<(Newborn, Parcel<'a>), Trouble> {
         if let Some(more) = self.cannot {
             let by_preload = false;
             return Err(Trouble::Error(ForkServerError::Threads {
@@ -234,7 +240,7 @@ impl Servers {
                 none.insert(started?)
             }
         };
-        server.fork(control, theirs, environment)
+        server.fork(control, theirs, environment, pack)
     }
 }
 
@@ -263,12 +269,12 @@ impl Server {
         let arena = registry::descriptor_for_child();
         let serve = Serve {
             version: wire::VERSION,
-            fingerprint: image.fingerprint(),
+            fingerprint: image.fingerprint().to_vec(),
             preload: (preload != 0).then_some(preload as u64),
             has_arena: arena.is_some(),
         };
-        let me = pidfd::open_self()?;
-        let descriptors: Vec<_> = [&me].into_iter().chain(&arena).map(AsFd::as_fd).collect();
+        let mut descriptors = vec![children::my_pidfd()?];
+        descriptors.extend(arena.as_ref().map(AsFd::as_fd));
         let umask = UmaskTeller::new()?;
 
         let theirs = start::above_standard_streams(theirs)?;
@@ -343,8 +349,7 @@ impl Server {
         ours: impl FnOnce(&T) -> usize,
     ) -> Result<Unpacked<T>, Trouble> {
         let (requests, process) = (self.requests.as_fd(), self.process.as_fd());
-        fds::wait_either(requests, process, Deadline::NEVER)?;
-        if !fds::wait_readable(requests, Deadline::NOW)? {
+        if fds::wait_either(requests, process, Deadline::NEVER)? != Some(fds::First::One) {
             return Err(Trouble::Gone);
         }
         let mut buffer = vec![0; 4096];
@@ -355,12 +360,13 @@ impl Server {
         }
     }
 
-    fn fork(
+    fn fork<'a>(
         &self,
         control: OwnedFd,
         theirs: OwnedFd,
         environment: Vec<u8>,
-    ) -> Result<Newborn, Trouble> {
+        pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
+    ) -> Result<(Newborn, Parcel<'a>), Trouble> {
         let streams = [0, 1, 2].map(surroundings::hands_down);
         let status = match self.kernel_tells {
             true => None,
@@ -369,7 +375,6 @@ impl Server {
         let (pipe, write) = status.unzip();
         let changed = (environment != self.environment).then_some(&environment[..]);
         let request = Request {
-            surroundings: Surroundings::of_this_thread(&self.umask)?,
             streams: streams.map(|stream| stream.is_some()),
             has_environment: changed.is_some(),
             has_status: write.is_some(),
@@ -382,6 +387,8 @@ impl Server {
         wire::send_whole(self.requests.as_fd(), &request, body, &ours).map_err(gone_or)?;
         // Ours alone must not keep the pipe or the socket open.
         drop((theirs, write));
+        // While the server forks.
+        let parcel = Surroundings::of_this_thread(&self.umask).and_then(|mine| pack(Some(mine)));
         let Unpacked { what, ours, .. } = self.hear::<Reply>(|reply| usize::from(reply.is_ok()))?;
         let pid = what.map_err(io::Error::from_raw_os_error)?;
         let pidfd = ours.into_iter().next().ok_or_else(|| {
@@ -392,12 +399,13 @@ impl Server {
             None => Teller::Kernel(server),
             Some(pipe) => Teller::Server { pipe, server },
         };
-        Ok(Newborn {
+        let newborn = Newborn {
             pid,
             pidfd,
             control,
             teller,
-        })
+        };
+        Ok((newborn, parcel?))
     }
 }
 

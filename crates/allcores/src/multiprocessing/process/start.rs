@@ -16,6 +16,7 @@ use super::wire::{self, Boot, Parcel, Role};
 use super::{Process, StartError, StartMethod, current, entry, forkserver, method, zygote};
 use crate::multiprocessing::connection::{SendError, stream};
 use crate::registry;
+use crate::sys::surroundings::Surroundings;
 use crate::sys::{exec, fds, image, pidfd};
 
 /// A process that has not been started: what [`Process::new`] makes. It can be started once.
@@ -124,32 +125,34 @@ fn launch<A: Serialize>(
     let mut identity = me.identity.clone();
     identity.push(children::next_number());
     let name = name.unwrap_or_else(|| default_name(&identity));
-    let mut ours = vec![pidfd::open_self()?];
-    let arena = registry::descriptor_for_child();
-    let boot = Boot {
-        version: wire::VERSION,
-        fingerprint: executable.fingerprint(),
-        offset,
-        name: name.clone(),
-        identity,
-        daemon,
-        parent_pid: std::process::id(),
-        parent_name: me.name.clone(),
-        has_arena: arena.is_some(),
-        method: method::chosen_here(),
-    };
-    ours.extend(arena);
     let handles = std::mem::take(&mut outgoing.descriptors);
-    let parcel = Parcel::pack(&boot, Some(&body), ours, handles)?;
-
-    let newborn = match method {
-        Some(StartMethod::Spawn) => spawn()?,
-        Some(StartMethod::ForkServer) => forkserver::fork()?,
-        None => match forkserver::fork() {
-            Ok(newborn) => newborn,
+    let arena = registry::descriptor_for_child();
+    let myself = children::my_pidfd()?;
+    let pack = |surroundings: Option<Surroundings>| {
+        let boot = Boot {
+            version: wire::VERSION,
+            fingerprint: executable.fingerprint().to_vec(),
+            offset,
+            name: name.clone(),
+            identity: identity.clone(),
+            daemon,
+            parent_pid: std::process::id(),
+            parent_name: me.name.clone(),
+            has_arena: arena.is_some(),
+            method: method::chosen_here(),
+            surroundings,
+        };
+        let ours = [myself].into_iter().chain(arena.as_ref().map(AsFd::as_fd));
+        Parcel::pack(&boot, Some(&body), ours.collect(), &handles)
+    };
+    let (newborn, parcel) = match method {
+        Some(StartMethod::Spawn) => spawn(pack)?,
+        Some(StartMethod::ForkServer) => forkserver::fork(pack)?,
+        None => match forkserver::fork(pack) {
+            Ok(both) => both,
             // What it was to find is not there.
             Err(error) if forkserver::has_preload() => return Err(error.into()),
-            Err(_) => spawn()?,
+            Err(_) => spawn(pack)?,
         },
     };
     match parcel.send(newborn.control.as_fd()) {
@@ -168,8 +171,11 @@ fn launch<A: Serialize>(
     Ok(Child::new(newborn, name, daemon, parcels))
 }
 
-/// A new process by posix_spawn, which waits for its orders.
-fn spawn() -> io::Result<Newborn> {
+/// A new process by posix_spawn, which waits for its orders, and these.
+fn spawn<'a>(
+    pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
+) -> io::Result<(Newborn, Parcel<'a>)> {
+    let parcel = pack(None)?;
     let (control, theirs) = fds::socket_pair()?;
     let theirs = above_standard_streams(theirs)?;
     let marker = marker_for(Role::Child, &theirs)?;
@@ -181,12 +187,16 @@ fn spawn() -> io::Result<Newborn> {
     drop(theirs);
     // It waits for its orders, so it is there still, even where SIGCHLD is ignored: the descriptor is its own.
     match pidfd::open(pid) {
-        Ok(pidfd) => Ok(Newborn {
-            pid,
-            pidfd,
-            control,
-            teller: Teller::Wait,
-        }),
+        Ok(pidfd) => {
+            let teller = Teller::Wait;
+            let newborn = Newborn {
+                pid,
+                pidfd,
+                control,
+                teller,
+            };
+            Ok((newborn, parcel))
+        }
         Err(error) => {
             give_up(pid);
             Err(error)

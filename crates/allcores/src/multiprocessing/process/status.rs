@@ -125,7 +125,7 @@ fn ask_server(
         } else {
             limit
         };
-        if !fds::wait_either(pipe, server, deadline)? {
+        if fds::wait_either(pipe, server, deadline)?.is_none() {
             return Ok((!served).then_some(Exit::Unknown));
         }
         // A killed server's end of the pipe is closed a moment before its process is over, or a moment after.

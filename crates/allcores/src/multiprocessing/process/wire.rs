@@ -87,6 +87,8 @@ pub(crate) struct Boot {
     pub(crate) has_arena: bool,
     /// How it shall start processes itself, if somebody has chosen.
     pub(crate) method: Option<StartMethod>,
+    /// What it would inherit if it were a child of its parent, for one that is a fork server's.
+    pub(crate) surroundings: Option<Surroundings>,
 }
 
 /// What a fork server must know to begin. Descriptors: the process that it serves, and its arena if there is one.
@@ -119,7 +121,6 @@ pub(crate) enum Hello {
 /// pipe for its status. The body is its environment, if that is not the server's own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
-    pub(crate) surroundings: Surroundings,
     pub(crate) streams: [bool; 3],
     pub(crate) has_environment: bool,
     pub(crate) has_status: bool,
@@ -178,31 +179,34 @@ struct Head<T> {
 }
 
 /// A message ready to be sent.
-pub(crate) struct Parcel {
+pub(crate) struct Parcel<'a> {
     frame: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
+    ours: Vec<BorrowedFd<'a>>,
+    file: Option<OwnedFd>,
+    handles: &'a [OwnedFd],
 }
 
-impl Parcel {
+impl<'a> Parcel<'a> {
     /// `what` with a body. `ours` go before the descriptors that the body's handles handed over.
     pub(crate) fn pack(
         what: impl Serialize,
         body: Option<&Encoded>,
-        mut ours: Vec<OwnedFd>,
-        handles: Vec<OwnedFd>,
-    ) -> std::io::Result<Parcel> {
+        ours: Vec<BorrowedFd<'a>>,
+        handles: &'a [OwnedFd],
+    ) -> std::io::Result<Parcel<'a>> {
         let (frame, file) = frame(what, body.map_or(&[][..], Encoded::payload))?;
-        ours.extend(file);
-        ours.extend(handles);
         Ok(Parcel {
             frame,
-            descriptors: ours,
+            ours,
+            file,
+            handles,
         })
     }
 
     /// Sends it, without ever waiting for room.
     pub(crate) fn send(&self, control: BorrowedFd<'_>) -> std::io::Result<()> {
-        let mut descriptors: Vec<_> = self.descriptors.iter().map(AsFd::as_fd).collect();
+        let mut descriptors = self.ours.clone();
+        descriptors.extend(self.file.iter().chain(self.handles).map(AsFd::as_fd));
         let mut sent = 0;
         while sent < self.frame.len() {
             let rest = [std::io::IoSlice::new(&self.frame[sent..])];

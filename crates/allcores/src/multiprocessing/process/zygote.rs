@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::child;
-use super::wire::{self, Hello, Location, Reply, Request, Serve, Unpacked};
+use super::wire::{self, Hello, Reply, Report, Request, Serve, Unpacked};
 use crate::registry;
 use crate::sys::clock::Deadline;
 use crate::sys::fork::{self, Forked};
@@ -125,7 +125,7 @@ impl Zygote {
                 code.ok_or_else(|| unfit("the preload function is not in the executable"))?;
             // SAFETY: the process that we serve runs the same build, checked just now, and took the offset from such a
             // function in its own copy of this image; nobody else has the other end of the socket.
-            run_preload(unsafe { std::mem::transmute::<usize, fn()>(code) })?;
+            self.run_preload(unsafe { std::mem::transmute::<usize, fn()>(code) })?;
             only_our_threads(true)?;
             signals::forget_handlers();
             signals::block_all();
@@ -142,6 +142,24 @@ impl Zygote {
         }
     }
 
+    fn run_preload(self, preload: fn()) -> Result<(), Hello> {
+        let panicked = |report| match report {
+            Report::Panicked { message, location } => Hello::PreloadPanicked { message, location },
+            other => Hello::Unfit {
+                reason: format!("{other:?}"),
+            },
+        };
+        // Said at once where a panic is the end.
+        child::watch_for_panics(move |report| {
+            let _ = wire::send_whole(self.requests.as_fd(), panicked(report), &[], &[]);
+        });
+        let outcome = catch_unwind(AssertUnwindSafe(preload));
+        // What it has printed must not be printed by each child again.
+        let _ = io::Write::flush(&mut io::stdout());
+        fds::flush_c_streams();
+        outcome.map_err(|payload| panicked(child::panic_report(payload)))
+    }
+
     /// Forks on request, until there are none any more.
     fn attend(self, mine: &Surroundings, mut ledger: Option<Ledger>) -> ! {
         signals::collect_children_at_once(ledger.is_none());
@@ -153,11 +171,7 @@ impl Zygote {
             let ours = Request::descriptors;
             match wire::receive_whole(self.requests.as_fd(), &mut buffer, ours) {
                 Ok(Some(request)) => {
-                    let reply = self.fork(mine, &mut ledger, request);
-                    let told = match &reply {
-                        Ok((pid, pidfd)) => self.reply(Ok(*pid), &[pidfd.as_fd()]),
-                        Err(error) => self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
-                    };
+                    let told = self.fork(mine, &mut ledger, request);
                     if ledger.is_none() {
                         // One that has ended while we looked after it ourselves is still there.
                         signals::collect_children_at_once(true);
@@ -181,21 +195,25 @@ impl Zygote {
         wire::send_whole(self.requests.as_fd(), reply, &[], with)
     }
 
-    /// A child that will live the life that `request` asks for, and its pidfd.
+    /// Makes a child that will live the life that `request` asks for, and tells of it. An error ends the service.
     fn fork(
         self,
         mine: &Surroundings,
         ledger: &mut Option<Ledger>,
         request: Unpacked<Request>,
-    ) -> io::Result<(u32, OwnedFd)> {
+    ) -> io::Result<()> {
         if request.ours.len() != request.what.descriptors() {
             // There was no room for them.
-            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+            return self.reply(Err(libc::EMFILE), &[]);
         }
         // Its number is its own until it has been collected, and that is up to us.
         signals::collect_children_at_once(false);
         // SAFETY: the other thread sleeps in poll(2) from beginning to end, and holds nothing.
-        match unsafe { fork::fork() }? {
+        let forked = match unsafe { fork::fork() } {
+            Ok(forked) => forked,
+            Err(error) => return self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
+        };
+        match forked {
             Forked::Child => {
                 drop(ledger.take());
                 for descriptor in [self.requests, self.served] {
@@ -205,19 +223,18 @@ impl Zygote {
                 }
                 become_child(mine, request)
             }
-            Forked::Parent(pid) => match pidfd::open(pid) {
-                Ok(pidfd) => {
-                    if let (Some(ledger), Some(status)) = (ledger, status_pipe(request)) {
-                        ledger.children.push((pid, status));
-                    }
-                    Ok((pid, pidfd))
-                }
-                Err(error) => {
+            Forked::Parent(pid) => {
+                let pidfd = pidfd::open(pid);
+                let told = match &pidfd {
+                    Ok(pidfd) => self.reply(Ok(pid), &[pidfd.as_fd()]),
                     // It finds its socket at its end, and exits.
-                    drop(request);
-                    Err(error)
+                    Err(error) => self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
+                };
+                if let (Some(ledger), Some(status)) = (ledger, status_pipe(request)) {
+                    ledger.children.push((pid, status));
                 }
-            },
+                told
+            }
         }
     }
 }
@@ -256,20 +273,6 @@ fn only_our_threads(by_preload: bool) -> Result<(), Hello> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-fn run_preload(preload: fn()) -> Result<(), Hello> {
-    child::watch_for_panics(|_| ());
-    let outcome = catch_unwind(AssertUnwindSafe(preload));
-    // What it has printed must not be printed by each child again.
-    let _ = io::Write::flush(&mut io::stdout());
-    fds::flush_c_streams();
-    outcome.map_err(|payload| {
-        let message = child::message(&*payload);
-        std::mem::forget(payload);
-        let location: Option<Location> = child::take_panic();
-        Hello::PreloadPanicked { message, location }
-    })
 }
 
 impl Ledger {
@@ -327,7 +330,7 @@ fn become_child(before: &Surroundings, request: Unpacked<Request>) -> ! {
             }
         }
         surroundings::go_to(directory.as_fd()).map_err(|error| ("its working directory", error))?;
-        what.surroundings.take_on(before)
+        Ok(())
     })();
     // The pipe for the status among them.
     drop((ours, directory));
@@ -336,8 +339,7 @@ fn become_child(before: &Surroundings, request: Unpacked<Request>) -> ! {
         unsafe { surroundings::replace_environment(body) };
     }
     signals::unblock_all();
-    child::live_on(
-        control,
-        taken_on.map_err(|(what, error)| format!("{what} could not be taken over: {error}")),
-    )
+    let sound =
+        taken_on.map_err(|(what, error): (_, io::Error)| child::could_not_take_over(what, &error));
+    child::live_on(control, before, sound)
 }

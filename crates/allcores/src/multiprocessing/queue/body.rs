@@ -1,6 +1,6 @@
 //! What a queue is in memory: a cell of counters, and segments that hold the messages.
 
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire};
 
 use crate::shm::layout::SLOTS;
 use crate::sync::{EventCount, Lock};
@@ -10,7 +10,7 @@ use crate::sync::{EventCount, Lock};
 pub(crate) struct Body {
     /// How many messages it holds at most; `u64::MAX` for no limit.
     pub(super) limit: u64,
-    /// [`CLOSED`], [`DIRTY`], [`SHARED`].
+    /// [`CLOSED`], [`DIRTY`], [`SHARED`], [`GROWN`].
     pub(super) state: AtomicU32,
     /// Whether it counts what is done: then the accounts of all slots follow.
     pub(super) counts_done: u32,
@@ -28,8 +28,10 @@ pub(crate) struct Body {
 pub(super) const CLOSED: u32 = 1;
 /// Somebody died: some of the segments may belong to nobody.
 pub(super) const DIRTY: u32 = 2;
-/// Another process has held it, or holds it.
+/// Somebody else has held it, or was sent a handle.
 pub(super) const SHARED: u32 = 4;
+/// It has had segments.
+pub(super) const GROWN: u32 = 8;
 
 /// What the producers, or the consumers, write.
 #[repr(C, align(64))]
@@ -80,6 +82,27 @@ pub(super) struct Done {
 
 /// The accounts of all slots: `[63..32 incarnation][31..0 taken and not done yet, signed]`.
 pub(super) const ACCOUNTS: usize = SLOTS * size_of::<AtomicU64>();
+
+impl Side {
+    /// The valid position.
+    pub(super) fn position(&self) -> Position {
+        let word = self.moved.word.load(Acquire);
+        Position(self.at[Moved::parity(word)].load(Acquire))
+    }
+}
+
+impl Body {
+    /// Where the next message to be got stands, or will.
+    pub(super) fn next_message(&self) -> Position {
+        match self.get.position() {
+            // Before the first put, `first` may be what one that died has left: the next producer writes it anew.
+            at if at.line() == 0 && self.put.position().line() != 0 => {
+                Position(self.first.load(Acquire))
+            }
+            at => at,
+        }
+    }
+}
 
 impl Moved {
     pub(super) const fn count(word: u64) -> u64 {

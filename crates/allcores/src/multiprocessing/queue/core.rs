@@ -10,7 +10,7 @@ use super::body::{ACCOUNTS, Body, CLOSED, DIRTY, Moved, Position, Side};
 use super::record::{
     self, Damaged, HEADER, HERE, Head, JUMP, LARGE, LONGEST_HERE, PINNED, SEGMENT,
 };
-use super::segments;
+use super::{poll, segments};
 use crate::shm::arena::Arena;
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
@@ -29,7 +29,17 @@ pub(crate) struct Core {
 
 impl Clone for Core {
     fn clone(&self) -> Core {
+        self.handle.one_more_user();
         Core::of(self.handle.clone())
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Those of this process who sleep with the last handle but this one look whether they wait for anybody.
+        if self.handle.one_user_less() == 1 + poll::handles(self) && self.was_shared() {
+            self.wake_all();
+        }
     }
 }
 
@@ -39,7 +49,7 @@ pub(crate) enum NotPut {
     Full,
     Closed,
     Interrupted,
-    /// Its limit in bytes.
+    /// It has so many bytes.
     TooLong(usize),
     Damaged,
     Shm(ShmError),
@@ -178,10 +188,16 @@ impl Core {
         }
     }
 
+    /// How large the cell of a queue is, without accounts and with them.
+    pub(super) const fn sizes() -> (u32, u32) {
+        let plain = size_of::<Body>() as u32;
+        (plain, plain + ACCOUNTS as u32)
+    }
+
     /// Whether a cell of so many bytes can be a queue.
     pub(crate) fn fits(bytes: u32) -> bool {
-        let bytes = bytes as usize;
-        bytes == size_of::<Body>() || bytes == size_of::<Body>() + ACCOUNTS
+        let (plain, counting) = Core::sizes();
+        bytes == plain || bytes == counting
     }
 
     pub(crate) fn handle(&self) -> &Handle<Body> {
@@ -406,7 +422,7 @@ impl Core {
                 continue;
             }
             if length > LONGEST {
-                return Err(NotPut::TooLong(LONGEST));
+                return Err(NotPut::TooLong(length));
             }
             if self.is_closed() {
                 return Err(NotPut::Closed);
@@ -502,7 +518,7 @@ impl Core {
         for _ in 0..taken {
             at = self.read(at, &mut drained, &mut each)?;
         }
-        if body.counts_done != 0 {
+        if self.counts_done() {
             self.account(taken as i32);
         }
         side.at[Moved::parity(word) ^ 1].store(at.0, Relaxed);

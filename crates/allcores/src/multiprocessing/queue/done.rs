@@ -17,10 +17,11 @@ use crate::sync::{Deadline, Slept};
 #[error("task_done() was called more often than there were items in the queue")]
 pub struct TooManyDone;
 
-/// Items were taken by processes that ended before they were done with them: they will never be done.
+/// Items will never be done: processes have taken them and ended before they were done, or all others who held the queue
+/// are gone, and what is in it still is for the caller alone to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{count} items were taken by processes that are gone and will never be done; forget_lost() takes note of that"
+    "{count} items will never be done: the processes that took them, or all that could, are gone; forget_lost() takes note of those that were taken"
 )]
 pub struct ItemsLost {
     /// How many.
@@ -89,7 +90,8 @@ impl Core {
             }
         }
         self.account(-1);
-        if count + 1 == put() {
+        // With nothing left to take, this may have been the last that anybody alive had to do.
+        if count + 1 == put() || self.len() == 0 {
             done.changed.notify(self.scope(), u32::MAX);
         }
         Ok(())
@@ -101,10 +103,26 @@ impl Core {
         Moved::count(self.body().put.moved.word.load(Acquire)).wrapping_sub(done)
     }
 
+    /// What was put, taken and done so far.
+    fn counts(&self) -> [u64; 3] {
+        let body = self.body();
+        [
+            Moved::count(body.put.moved.word.load(Acquire)),
+            Moved::count(body.get.moved.word.load(Acquire)),
+            body.done.count.load(Acquire),
+        ]
+    }
+
     /// How many will never be done: everything was taken, and nobody alive has anything left to do.
     fn lost(&self) -> u64 {
-        let unfinished = self.unfinished();
-        if unfinished == 0 || self.len() > 0 {
+        self.lost_of(self.counts())
+    }
+
+    /// The same, if the counts are still these.
+    fn lost_of(&self, counts: [u64; 3]) -> u64 {
+        let [put, taken, done] = counts;
+        let unfinished = put.wrapping_sub(done);
+        if unfinished == 0 || put != taken {
             return 0;
         }
         let scope = self.scope();
@@ -119,25 +137,43 @@ impl Core {
             }
         }
         open_now -= self.body().done.helped.load(Acquire) as i64;
-        // Somebody may have taken or put one since: then there was something to hope for.
-        if open_now > 0 || self.len() > 0 {
+        // The accounts were not read at one moment. If anybody put, took or finished one meanwhile, the sum may be of
+        // neither before nor after: but then somebody lives, and whoever joins is woken for what comes of that.
+        if open_now > 0 || self.counts() != counts {
             0
         } else {
-            self.unfinished().min(unfinished)
+            unfinished
+        }
+    }
+
+    /// The same, with what is in the queue still if there is nobody but the caller to take it.
+    fn hopeless(&self) -> u64 {
+        match self.lost() {
+            0 if self.len() > 0 && self.is_alone() => self.unfinished(),
+            lost => lost,
         }
     }
 
     /// Takes note that what is lost will not be done; how many that were.
     pub(crate) fn forget_lost(&self) -> u64 {
-        let lost = self.lost();
-        let done = &self.body().done.count;
-        let mut forgotten = 0;
-        while forgotten < lost && self.unfinished() > 0 {
-            done.fetch_add(1, AcqRel);
-            forgotten += 1;
+        let done = &self.body().done;
+        loop {
+            let counts = self.counts();
+            let lost = self.lost_of(counts);
+            if lost == 0 {
+                return 0;
+            }
+            // Unless somebody else was faster, with these or with others.
+            let [_, _, count] = counts;
+            if done
+                .count
+                .compare_exchange(count, count + lost, AcqRel, Relaxed)
+                .is_ok()
+            {
+                done.changed.notify(self.scope(), u32::MAX);
+                return lost;
+            }
         }
-        self.body().done.changed.notify(self.scope(), u32::MAX);
-        forgotten
     }
 
     /// Waits until everything that was put is done, or cannot be.
@@ -151,7 +187,7 @@ impl Core {
                 return Joined::AllDone;
             }
             if slept {
-                match self.lost() {
+                match self.hopeless() {
                     0 => {}
                     lost => return Joined::Lost(lost),
                 }
@@ -160,7 +196,7 @@ impl Core {
                 return Joined::TimedOut;
             }
             slept = true;
-            let worthwhile = || self.unfinished() > 0 && self.lost() == 0;
+            let worthwhile = || self.unfinished() > 0 && self.hopeless() == 0;
             match done.changed.sleep(&mut sleeper, announced, worthwhile) {
                 Slept::Woken => {}
                 Slept::TimedOut => return Joined::TimedOut,

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::core::Core;
 use super::done::{ItemsLost, Joined, TooManyDone};
 use super::typed::Queue;
+use crate::multiprocessing::transfer;
 use crate::shm::{Arena, ShmError, arena};
 use crate::sync::Deadline;
 
@@ -20,7 +22,9 @@ use crate::sync::Deadline;
 ///
 /// *Death.* Of what a process has taken, nothing will be done after it has ended, whether it was killed or forgot. Then
 /// [`join`](JoinableQueue::join) ends with [`ItemsLost`], as soon as everything has been taken and nobody alive has anything
-/// left to do; so does every later one, until [`forget_lost`](JoinableQueue::forget_lost) is called.
+/// left to do; so does every later one, until [`forget_lost`](JoinableQueue::forget_lost) is called. It also ends so when
+/// there are items in the queue, but nobody is left to take them: no other process, no message that carries the queue, and
+/// no other handle in this one.
 ///
 /// ```
 /// use allcores::multiprocessing::{JoinableQueue, Process};
@@ -150,9 +154,13 @@ impl<'de, T> Deserialize<'de> for JoinableQueue<T> {
         if queue.core().counts_done() {
             Ok(JoinableQueue(queue))
         } else {
-            Err(de::Error::custom(
-                "this handle names a Queue, not a JoinableQueue",
-            ))
+            let (found, wanted) = Core::sizes();
+            Err(de::Error::custom(transfer::fail(ShmError::WrongKind {
+                found: "Queue",
+                found_bytes: found,
+                wanted: "JoinableQueue",
+                wanted_bytes: wanted,
+            })))
         }
     }
 }

@@ -11,6 +11,7 @@ use super::error::{GetError, PutError, PutManyError};
 use super::message::{self, Attached};
 use super::typed::Queue;
 use crate::sync::Deadline;
+use crate::sys::fork;
 
 /// How many bytes are serialised before they are put.
 const AT_ONCE: usize = 32 << 10;
@@ -146,6 +147,7 @@ impl<T: DeserializeOwned> Queue<T> {
             bytes,
             start: 0,
             messages,
+            generation: fork::generation(),
             carries: PhantomData,
         })
     }
@@ -165,6 +167,7 @@ pub struct GotMany<'a, T> {
     bytes: Vec<u8>,
     start: usize,
     messages: VecDeque<Message<'a>>,
+    generation: u32,
     carries: PhantomData<fn() -> T>,
 }
 
@@ -191,6 +194,10 @@ impl<T: DeserializeOwned> ExactSizeIterator for GotMany<'_, T> {}
 
 impl<T> Drop for GotMany<'_, T> {
     fn drop(&mut self) {
+        // In a forked child all of it is the parent's still.
+        if self.generation != fork::generation() {
+            return;
+        }
         // The handles in what is left are given up.
         for message in self.messages.drain(..) {
             match message {

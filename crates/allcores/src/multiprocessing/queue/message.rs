@@ -99,15 +99,15 @@ pub(super) fn decode<T: DeserializeOwned>(
     pinned: bool,
 ) -> Result<T, GetError> {
     if !pinned && !transfer::is_open() {
-        // No handle came with it.
-        return Compact::decode(message).map_err(|reason| GetError::Decode {
-            expected: std::any::type_name::<T>(),
-            reason,
-        });
+        // No handle came with it. If one is looked for all the same, it is said below what is wrong.
+        if let Ok(value) = Compact::decode(message) {
+            return Ok(value);
+        }
     }
     let (bytes, pins) = split(message, pinned);
+    // Also if decoding panics.
+    let _opened_or_given_up = Unpin { core, pins };
     let (decoded, failure) = transfer::receiving(Incoming::default(), || Compact::decode(bytes));
-    unpin(core, &pins);
     match (decoded, failure) {
         (Ok(value), _) => Ok(value),
         (Err(_), Some(failure)) => Err(failure.into()),
@@ -121,7 +121,7 @@ pub(super) fn decode<T: DeserializeOwned>(
 /// The bytes of a message; its handles are given up.
 pub(super) fn raw<'m>(core: &Core, message: &'m [u8], pinned: bool) -> &'m [u8] {
     let (bytes, pins) = split(message, pinned);
-    unpin(core, &pins);
+    drop(Unpin { core, pins });
     bytes
 }
 
@@ -134,11 +134,18 @@ fn split(message: &[u8], pinned: bool) -> (&[u8], Vec<Pin>) {
 }
 
 /// Takes back the pins that opening the handles has not taken back.
-fn unpin(core: &Core, pins: &[Pin]) {
-    if !pins.is_empty() {
-        let guarded = core.arena().guard();
-        for pin in pins {
-            pins::unpin(&guarded, *pin);
+struct Unpin<'a> {
+    core: &'a Core,
+    pins: Vec<Pin>,
+}
+
+impl Drop for Unpin<'_> {
+    fn drop(&mut self) {
+        if !self.pins.is_empty() {
+            let guarded = self.core.arena().guard();
+            for pin in &self.pins {
+                pins::unpin(&guarded, *pin);
+            }
         }
     }
 }

@@ -24,4 +24,7 @@ pub use simple::SimpleQueue;
 pub use typed::Queue;
 
 pub(crate) use core::Core;
-pub(crate) use segments::{LARGEST_SPARE, abandon, has_segments, one_less_holds, one_more_holds};
+pub(crate) use segments::{abandon, has_segments, one_less_holds, one_more_holds};
+
+/// The least that the cell of a queue has, in bytes.
+pub(crate) const LEAST_BYTES: usize = size_of::<body::Body>();

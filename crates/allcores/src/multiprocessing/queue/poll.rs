@@ -153,6 +153,8 @@ impl Pump {
     fn run(&self) {
         while !self.stopped.load(Acquire) {
             let ended = self.wait();
+            // It takes nothing: a wake-up that it has had is somebody else's.
+            self.core.pass_on(Awaited::Items);
             if self.raise(ended) {
                 while !self.lowered.is_set() {
                     let _ = self.lowered.wait(Scope::PRIVATE, Deadline::NEVER);

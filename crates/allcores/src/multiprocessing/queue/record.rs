@@ -119,11 +119,8 @@ pub(super) fn walk(arena: &Arena, body: &Body, mut visit: impl FnMut(Step)) -> R
         body.get.moved.word.load(Acquire),
         body.put.moved.word.load(Acquire),
     );
-    let mut at = Position(body.get.at[Moved::parity(from)].load(Acquire));
+    let mut at = body.next_message();
     let mut left = Moved::count(to).wrapping_sub(Moved::count(from));
-    if at.line() == 0 {
-        at = Position(body.first.load(Acquire));
-    }
     if at.line() != 0 {
         visit(Step::Segment(at.line()));
     }

@@ -9,18 +9,19 @@ use std::collections::HashSet;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
-use super::body::{Body, CLOSED, DIRTY, Position, SHARED};
+use super::body::{Body, CLOSED, DIRTY, GROWN, SHARED};
 use super::core::{Core, Turn};
 use super::record::{self, PINNED, SEGMENT, Step};
 use crate::registry;
 use crate::shm::ShmError;
 use crate::shm::arena::Arena;
 use crate::shm::cells::{Cell, Guarded};
-use crate::shm::pins::{self, Pin};
+use crate::shm::layout::CellHeader;
+use crate::shm::pins::Pin;
 use crate::sync::{Lock, Scope};
 
 /// Spare segments for large messages are kept up to this size; larger ones cost more than making them.
-pub(crate) const LARGEST_SPARE: usize = 8 << 20;
+const LARGEST_SPARE: usize = 8 << 20;
 
 impl Core {
     /// A segment for the ring. For the producer whose turn it is.
@@ -55,6 +56,8 @@ impl Core {
         let (arena, keeper) = (self.arena(), self.scope().me());
         let make = |arena: &Arena| {
             let guarded = arena.guard();
+            // Before there is one, whatever becomes of it and of this process.
+            self.body().state.fetch_or(GROWN, Relaxed);
             guarded.allocate_segment(self.handle().line(), bytes, keeper)
         };
         let cell = match make(arena) {
@@ -64,13 +67,19 @@ impl Core {
             }
             made => made?,
         };
+        // Not under the guard: that may take long.
+        if let Err(error) = arena.furnish_segment(cell, bytes) {
+            arena.guard().free_child(cell);
+            return Err(error);
+        }
         Ok(cell.0)
     }
 
     /// Enters this process as the keeper of a segment, if that is large enough for `bytes`.
     pub(super) fn keep(&self, line: u32, bytes: usize) -> bool {
         match self.arena().cell(Cell(line)) {
-            Some(header) if header.room() >= bytes => {
+            // What it has memory for, and not what it could have.
+            Some(header) if header.holders[1].load(Acquire) >= bytes as u64 => {
                 header.bytes.store(bytes as u32, Relaxed);
                 header.holders[0].store(u64::from(self.scope().me()), Release);
                 true
@@ -81,12 +90,15 @@ impl Core {
 
     /// Gives back a segment of which this process is the keeper: for the next message, or to the system.
     pub(super) fn recycle(&self, line: u32, large: bool) {
+        // In a forked child what its parent had taken is the parent's still.
+        let keeper = |header: &CellHeader| header.holders[0].load(Relaxed) as u32;
+        let header = self.arena().cell(Cell(line));
+        if header.map(keeper) != Some(self.scope().known()) {
+            return;
+        }
         let spare = &self.body().spare;
         let places: &[AtomicU32] = if large { &spare.large } else { &spare.ring };
-        let room = self
-            .arena()
-            .cell(Cell(line))
-            .map_or(usize::MAX, |header| header.room());
+        let room = header.map_or(usize::MAX, CellHeader::room);
         let kept = room <= LARGEST_SPARE
             && places
                 .iter()
@@ -119,15 +131,8 @@ fn sweep(guarded: &Guarded<'_>, line: u32, body: &Body) {
         .map(|place| place.load(Acquire))
         .collect();
     // An empty queue's positions name a segment too.
-    for side in [&body.put, &body.get] {
-        let word = side.moved.word.load(Acquire);
-        let at = &side.at[super::body::Moved::parity(word)];
-        named.insert(Position(at.load(Acquire)).line());
-    }
-    if body.get.at[super::body::Moved::parity(body.get.moved.word.load(Acquire))].load(Acquire) == 0
-    {
-        named.insert(Position(body.first.load(Acquire)).line());
-    }
+    named.insert(body.put.position().line());
+    named.insert(body.next_message().line());
     let walked = record::walk(guarded.arena, body, |step| match step {
         Step::Segment(line) | Step::Message(_, _, Some(line)) => {
             named.insert(line);
@@ -137,14 +142,24 @@ fn sweep(guarded: &Guarded<'_>, line: u32, body: &Body) {
     // A damaged queue keeps what it has.
     if walked.is_ok() {
         let scope = guarded.arena.scope();
+        let is_spare = |part: Cell| {
+            let spare = body.spare.ring.iter().chain(&body.spare.large);
+            spare.into_iter().any(|place| place.load(Acquire) == part.0)
+        };
         guarded.free_children_of(line, |part, keeper| {
-            !named.contains(&part.0) && registry::is_dead(scope, keeper as u32)
+            // Parts without a keeper are no segments.
+            keeper != 0
+                && !named.contains(&part.0)
+                && registry::is_dead(scope, keeper as u32)
+                // Consumers give segments back without a lock: it may have done so before it died and after we looked.
+                && !is_spare(part)
         });
     }
 }
 
 /// A queue's cell is about to be freed: the messages in it will never be received. Its segments are freed with it.
-pub(crate) fn abandon(guarded: &Guarded<'_>, contents: NonNull<u8>) {
+/// `lose` is told of every pin that keeps one of the handles in them.
+pub(crate) fn abandon(guarded: &Guarded<'_>, contents: NonNull<u8>, lose: impl FnMut(Pin)) {
     // SAFETY: the cell is of this kind, so it was made with a Body; any bytes are a valid one.
     let body = unsafe { contents.cast::<Body>().as_ref() };
     let mut lost = Vec::new();
@@ -158,17 +173,14 @@ pub(crate) fn abandon(guarded: &Guarded<'_>, contents: NonNull<u8>) {
             lost.extend(pins_of(message).1);
         }
     });
-    for pin in lost {
-        pins::unpin(guarded, pin);
-    }
+    lost.into_iter().for_each(lose);
 }
 
 /// Whether a queue whose cell has these contents has ever had a segment.
 pub(crate) fn has_segments(contents: NonNull<u8>) -> bool {
     // SAFETY: as in `abandon`.
     let body = unsafe { contents.cast::<Body>().as_ref() };
-    // The first large message may have come before, and have been lost.
-    body.first.load(Relaxed) != 0 || body.state.load(Relaxed) & DIRTY != 0
+    body.state.load(Relaxed) & GROWN != 0
 }
 
 /// Appends pins to a message.

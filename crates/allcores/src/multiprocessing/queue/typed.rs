@@ -185,6 +185,19 @@ impl<T> Queue<T> {
         deadline: Deadline,
     ) -> Result<usize, PutError> {
         let mut wait = None;
+        let put = self.put_waiting(messages, deadline, &mut wait);
+        if wait.is_some() && put.is_err() {
+            self.core.pass_on(Awaited::Room);
+        }
+        put
+    }
+
+    fn put_waiting(
+        &self,
+        messages: &[Outbound<'_>],
+        deadline: Deadline,
+        wait: &mut Option<Wait>,
+    ) -> Result<usize, PutError> {
         let mut turn = deadline;
         loop {
             let not_put = match self.core.put_batch(messages, turn) {
@@ -294,9 +307,23 @@ impl<T> Queue<T> {
     pub(super) fn when_there<R>(
         &self,
         deadline: Deadline,
-        mut attempt: impl FnMut(Deadline) -> Result<R, NotTaken>,
+        attempt: impl FnMut(Deadline) -> Result<R, NotTaken>,
     ) -> Result<R, GetError> {
         let mut wait = None;
+        let got = self.get_waiting(deadline, attempt, &mut wait);
+        if wait.is_some() && got.is_err() {
+            self.core.pass_on(Awaited::Items);
+        }
+        got
+    }
+
+    #[inline]
+    fn get_waiting<R>(
+        &self,
+        deadline: Deadline,
+        mut attempt: impl FnMut(Deadline) -> Result<R, NotTaken>,
+        wait: &mut Option<Wait>,
+    ) -> Result<R, GetError> {
         let mut turn = deadline;
         loop {
             match attempt(turn) {

@@ -103,11 +103,27 @@ impl Core {
         }
     }
 
+    /// For one that was woken perhaps, and has moved nothing: another sleeper is woken in its place.
+    #[cold]
+    pub(crate) fn pass_on(&self, awaited: Awaited) {
+        if self.has_come(awaited) {
+            let changes = match awaited {
+                Awaited::Items => &self.body().items,
+                Awaited::Room => &self.body().room,
+            };
+            changes.changed.notify(self.scope(), 1);
+        }
+    }
+
     /// Whether others held the queue once and nobody does now: no other process, no message on its way, no other handle
     /// here.
     pub(crate) fn is_alone(&self) -> bool {
+        self.was_shared() && self.handle().alone_with(poll::handles(self))
+    }
+
+    /// Whether anybody else ever held it, or was to.
+    pub(super) fn was_shared(&self) -> bool {
         self.body().state.load(Relaxed) & SHARED != 0
-            && self.handle().alone_with(poll::handles(self))
     }
 }
 

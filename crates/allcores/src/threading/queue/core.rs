@@ -10,7 +10,7 @@ use std::mem::{self, ManuallyDrop};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize, fence};
 
-use super::error::{GetError, PutError, TooManyTasksDone};
+use super::error::{GetError, PutError, TooManyDone};
 use super::line::Line;
 use super::store::Store;
 use crate::sync::spin::Spin;
@@ -84,6 +84,12 @@ impl<S> Core<S> {
 }
 
 impl<S: Store> Core<S> {
+    /// Memory for so many items stays when the last one has left; more than that is given back.
+    const KEPT: usize = match size_of::<S::Item>() {
+        0 => usize::MAX,
+        size => 64 * 1024 / size,
+    };
+
     pub(super) const fn new(maxsize: usize) -> Core<S> {
         Core {
             lock: Lock::new(State {
@@ -133,6 +139,8 @@ impl<S: Store> Core<S> {
     /// Takes the next item. The deadline is asked for only if there is none.
     #[inline]
     pub(super) fn get(&self, deadline: impl FnOnce() -> Deadline) -> Result<S::Item, GetError> {
+        // Made before `inside`, hence dropped after it.
+        let mut unneeded = None;
         let mut inside = self.enter();
         if inside.store.len() == 0 && !self.is_shutdown() {
             inside = self.wait_for_item(inside, deadline());
@@ -140,7 +148,11 @@ impl<S: Store> Core<S> {
         let gap = or_pass_on(self.getters(), &inside, S::gap);
         let taken = inside.change(|store, _| {
             let taken = store.take(gap);
-            self.len.store(store.len(), Relaxed);
+            let left = store.len();
+            self.len.store(left, Relaxed);
+            if left == 0 && store.capacity() > Self::KEPT {
+                unneeded = Some(mem::replace(store, S::EMPTY));
+            }
             taken
         });
         match taken {
@@ -153,9 +165,9 @@ impl<S: Store> Core<S> {
         }
     }
 
-    pub(super) fn task_done(&self) -> Result<(), TooManyTasksDone> {
+    pub(super) fn task_done(&self) -> Result<(), TooManyDone> {
         let mut inside = self.enter();
-        inside.unfinished = inside.unfinished.checked_sub(1).ok_or(TooManyTasksDone)?;
+        inside.unfinished = inside.unfinished.checked_sub(1).ok_or(TooManyDone)?;
         self.tell_if_all_done(&inside);
         Ok(())
     }

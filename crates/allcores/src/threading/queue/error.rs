@@ -71,4 +71,4 @@ pub enum GetError {
 #[error(
     "task_done() was called more often than items were put: call it once for each item that was got"
 )]
-pub struct TooManyTasksDone;
+pub struct TooManyDone;

@@ -5,7 +5,7 @@ use std::iter::FusedIterator;
 use std::time::Duration;
 
 use super::core::Core;
-use super::error::{GetError, PutError, TooManyTasksDone};
+use super::error::{GetError, PutError, TooManyDone};
 use super::store::{Fifo, Heap, Lifo};
 use crate::sync::Deadline;
 
@@ -37,6 +37,8 @@ use crate::sync::Deadline;
 ///     s.spawn(|| queue.put(Rc::new(5))); // an Rc belongs to one thread
 /// });
 /// ```
+///
+/// Memory grows with the items, and all but 64 KiB is given back whenever the queue is empty.
 ///
 /// # Tasks
 ///
@@ -265,9 +267,9 @@ macro_rules! queue_face {
             /// Reports that an item which was got has been done, and wakes those in `join` if it was the last.
             ///
             /// # Errors
-            /// [`TooManyTasksDone`] if every item that was put has been reported already.
+            /// [`TooManyDone`] if every item that was put has been reported already.
             #[inline]
-            pub fn task_done(&self) -> Result<(), TooManyTasksDone> {
+            pub fn task_done(&self) -> Result<(), TooManyDone> {
                 self.core.task_done()
             }
 

@@ -15,6 +15,8 @@ pub(super) trait Store {
     const EMPTY: Self;
 
     fn len(&self) -> usize;
+    /// For how many items there is memory.
+    fn capacity(&self) -> usize;
 
     /// Where `item` would go.
     fn place(&self, item: &Self::Item) -> Self::Place;
@@ -39,6 +41,10 @@ impl<T> Store for Fifo<T> {
     #[inline]
     fn len(&self) -> usize {
         self.0.len()
+    }
+    #[inline]
+    fn capacity(&self) -> usize {
+        self.0.capacity()
     }
     #[inline]
     fn place(&self, _: &T) {}
@@ -66,6 +72,10 @@ impl<T> Store for Lifo<T> {
     #[inline]
     fn len(&self) -> usize {
         self.0.len()
+    }
+    #[inline]
+    fn capacity(&self) -> usize {
+        self.0.capacity()
     }
     #[inline]
     fn place(&self, _: &T) {}
@@ -104,6 +114,9 @@ impl<T: Ord> Store for Heap<T> {
 
     fn len(&self) -> usize {
         self.0.len()
+    }
+    fn capacity(&self) -> usize {
+        self.0.capacity()
     }
 
     fn place(&self, item: &T) -> usize {

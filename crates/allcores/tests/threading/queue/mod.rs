@@ -11,10 +11,8 @@ mod waits;
 
 use std::time::Duration;
 
-use allcores::threading::{
-    GetError, LifoQueue, PriorityQueue, PutError, Queue, Scope, ScopedThread, ThreadHandle,
-    TooManyTasksDone,
-};
+use allcores::threading::queue::{GetError, PutError, TooManyDone};
+use allcores::threading::{LifoQueue, PriorityQueue, Queue, Scope, ScopedThread, ThreadHandle};
 
 use crate::util::{is_asleep, until};
 
@@ -35,7 +33,7 @@ pub(crate) trait AnyQueue: Sync + Sized {
     fn qsize(&self) -> usize;
     fn is_empty(&self) -> bool;
     fn is_full(&self) -> bool;
-    fn task_done(&self) -> Result<(), TooManyTasksDone>;
+    fn task_done(&self) -> Result<(), TooManyDone>;
     fn join(&self);
     fn join_timeout(&self, timeout: Duration) -> bool;
     fn unfinished_tasks(&self) -> usize;
@@ -84,7 +82,7 @@ macro_rules! any_queue {
             fn is_full(&self) -> bool {
                 self.is_full()
             }
-            fn task_done(&self) -> Result<(), TooManyTasksDone> {
+            fn task_done(&self) -> Result<(), TooManyDone> {
                 self.task_done()
             }
             fn join(&self) {

@@ -2,9 +2,8 @@
 
 use std::collections::BinaryHeap;
 
-use allcores::threading::{
-    GetError, LifoQueue, PriorityQueue, PutError, Queue, SimpleQueue, scope,
-};
+use allcores::threading::queue::{GetError, PutError};
+use allcores::threading::{LifoQueue, PriorityQueue, Queue, SimpleQueue, scope};
 
 use super::{AnyQueue, blocks_until, for_each_kind};
 use crate::util::{LONG, SHORT};
@@ -161,6 +160,16 @@ fn items_that_take_no_space_are_counted_all_the_same() {
     assert_eq!(q.qsize(), 3);
     q.shutdown(false);
     assert_eq!(q.iter().count(), 3);
+}
+
+#[test]
+fn threads_share_a_queue_of_items_that_may_be_sent() {
+    fn shared<T: Send + Sync>() {}
+    // Not Sync themselves: only one thread at a time has an item.
+    shared::<Queue<std::cell::Cell<u32>>>();
+    shared::<LifoQueue<std::cell::Cell<u32>>>();
+    shared::<PriorityQueue<std::cell::Cell<u32>>>();
+    shared::<SimpleQueue<std::cell::Cell<u32>>>();
 }
 
 #[test]

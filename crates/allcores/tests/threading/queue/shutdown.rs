@@ -1,6 +1,7 @@
 //! The end of a queue.
 
-use allcores::threading::{Barrier, Event, GetError, Lock, PutError, TooManyTasksDone, scope};
+use allcores::threading::queue::{GetError, PutError, TooManyDone};
+use allcores::threading::{Barrier, Event, Lock, scope};
 
 use super::{AnyQueue, blocks_until, for_each_kind, until_blocked};
 use crate::util::LONG;
@@ -75,7 +76,7 @@ fn every_method_after_a_shutdown<Q: AnyQueue>() {
     assert_eq!(q.get(), Err(GetError::ShutDown));
     assert_eq!(q.try_get(), Err(GetError::ShutDown));
     assert_eq!(q.get_timeout(LONG), Err(GetError::ShutDown));
-    assert_eq!(q.task_done(), Err(TooManyTasksDone));
+    assert_eq!(q.task_done(), Err(TooManyDone));
 }
 
 fn every_method_after_an_immediate_shutdown<Q: AnyQueue>() {
@@ -90,7 +91,7 @@ fn every_method_after_an_immediate_shutdown<Q: AnyQueue>() {
     assert_eq!(q.get(), Err(GetError::ShutDown));
     assert_eq!(q.try_get(), Err(GetError::ShutDown));
     assert_eq!(q.get_timeout(LONG), Err(GetError::ShutDown));
-    assert_eq!(q.task_done(), Err(TooManyTasksDone));
+    assert_eq!(q.task_done(), Err(TooManyDone));
     q.join();
 }
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use allcores::threading::{GetError, Queue, scope};
+use allcores::threading::queue::GetError;
+use allcores::threading::{Queue, scope};
 
 use super::{AnyQueue, for_each_kind};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use allcores::threading::{Lock, TooManyTasksDone, scope};
+use allcores::threading::queue::TooManyDone;
+use allcores::threading::{Lock, scope};
 
 use super::{AnyQueue, blocks_until, for_each_kind, until_blocked};
 use crate::util::{CENTURIES, LONG, SHORT};
@@ -13,6 +14,7 @@ for_each_kind!(
     join_waits_for_what_has_been_got_and_not_done
     join_has_a_timeout
     all_who_join_go_on
+    who_joins_looks_again
     tasks_may_be_done_before_they_are_got
 );
 
@@ -41,16 +43,16 @@ fn join_returns_when_all_is_done<Q: AnyQueue>() {
         })
         .unwrap();
     }
-    assert_eq!(q.task_done(), Err(TooManyTasksDone));
+    assert_eq!(q.task_done(), Err(TooManyDone));
 }
 
 fn one_task_done_too_many_is_an_error<Q: AnyQueue>() {
     let q = Q::new();
-    assert_eq!(q.task_done(), Err(TooManyTasksDone));
+    assert_eq!(q.task_done(), Err(TooManyDone));
     q.put(1).unwrap();
     q.get().unwrap();
     assert_eq!(q.task_done(), Ok(()));
-    assert_eq!(q.task_done(), Err(TooManyTasksDone));
+    assert_eq!(q.task_done(), Err(TooManyDone));
     // The error has changed nothing.
     q.put(1).unwrap();
     assert_eq!(q.unfinished_tasks(), 1);
@@ -103,6 +105,25 @@ fn all_who_join_go_on<Q: AnyQueue>() {
     .unwrap();
 }
 
+/// What is put after the last task was done, and before those who join have run, is waited for as well.
+fn who_joins_looks_again<Q: AnyQueue>() {
+    let q = Q::new();
+    q.put(0).unwrap();
+    scope(|s| {
+        let worker = s.spawn(|| {
+            for item in 0..3_000 {
+                q.task_done().unwrap();
+                q.put(item).unwrap();
+            }
+            q.task_done().unwrap();
+        });
+        while worker.is_alive() {
+            assert!(q.join_timeout(LONG), "it gave up early");
+        }
+    })
+    .unwrap();
+}
+
 /// As in Python, where nobody checks that either.
 fn tasks_may_be_done_before_they_are_got<Q: AnyQueue>() {
     let q = Q::new();
@@ -116,5 +137,5 @@ fn tasks_may_be_done_before_they_are_got<Q: AnyQueue>() {
     // Three items, one unfinished.
     q.shutdown(true);
     assert_eq!(q.unfinished_tasks(), 0);
-    assert_eq!(q.task_done(), Err(TooManyTasksDone));
+    assert_eq!(q.task_done(), Err(TooManyDone));
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use allcores::threading::{GetError, PutError, scope};
+use allcores::threading::queue::{GetError, PutError};
+use allcores::threading::scope;
 
 use super::{AnyQueue, blocks_until, for_each_kind, until_blocked};
 use crate::util::{CENTURIES, LONG, SHORT};

@@ -186,7 +186,7 @@ impl<'a> Handshake<'a> {
     }
 
     /// What is to be done now.
-    pub fn next(&mut self) -> Next {
+    pub fn step(&mut self) -> Next {
         if let Some(frame) = self.sending.take() {
             return Next::Send(frame);
         }
@@ -197,7 +197,7 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Takes the payload of a frame that [`Handshake::next`] asked for. One that it did not ask for is ignored.
+    /// Takes the payload of a frame that [`Handshake::step`] asked for. One that it did not ask for is ignored.
     pub fn receive(&mut self, frame: &[u8]) {
         match self.state {
             State::Challenging => match self.verify(frame) {
