@@ -7,6 +7,7 @@
 use std::fmt::Debug;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
@@ -78,16 +79,28 @@ trait Payload: IceoryxSend + Debug + 'static {
 /// The service, opened or created by whoever comes first: one publisher, one subscriber, and nothing is thrown away.
 macro_rules! service {
     ($node:expr, $topic:expr, $payload:ty, $capacity:expr) => {
-        $node
-            .service_builder($topic)
-            .publish_subscribe::<$payload>()
-            .max_publishers(1)
-            .max_subscribers(1)
-            .enable_safe_overflow(false)
-            .subscriber_max_buffer_size($capacity)
-            .open_or_create()
-            .unwrap()
+        eventually(|| {
+            $node
+                .service_builder($topic)
+                .publish_subscribe::<$payload>()
+                .max_publishers(1)
+                .max_subscribers(1)
+                .enable_safe_overflow(false)
+                .subscriber_max_buffer_size($capacity)
+                .open_or_create()
+        })
     };
+}
+
+/// Two processes create a service at once: one of them may be told to come back, on a busy machine.
+fn eventually<T, E: Debug>(open: impl Fn() -> Result<T, E>) -> T {
+    for _ in 0..100 {
+        if let Ok(service) = open() {
+            return service;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    open().expect("the service can be had")
 }
 
 /// Small messages have a type: no length has to be looked at.
@@ -204,10 +217,8 @@ fn serve_with<P: Payload + ?Sized>(
     seat: Seat,
     address: &str,
 ) {
-    let event = |topic: &ServiceName| {
-        let service = node.service_builder(topic).event();
-        service.open_or_create().unwrap()
-    };
+    let event =
+        |topic: &ServiceName| eventually(|| node.service_builder(topic).event().open_or_create());
     let topic = |way: &str| ServiceName::new(&format!("{address}-{way}")).unwrap();
     let outbox = |way: &str| Outbox {
         publisher: P::publisher(node, &topic(way), board.job.size),

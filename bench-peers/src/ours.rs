@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use allcores::multiprocessing::{Connection, Pipe, Process, Queue};
+use allcores::multiprocessing::{Connection, Pipe, Process, Queue, StartMethod};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::common::messages::{Board, Receiver, Seat, Sender};
@@ -62,7 +62,11 @@ where
                 seat,
                 end: end(what),
             };
-            let process = Process::new(work::<E>, arguments).daemon(true).start();
+            // As the peers' workers are made; and a child of ours alone has its CPU time counted as ours.
+            let process = Process::new(work::<E>, arguments)
+                .start_method(StartMethod::Spawn)
+                .daemon(true)
+                .start();
             Worker::Ours(process.unwrap())
         })
         .collect()

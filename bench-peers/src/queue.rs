@@ -15,7 +15,7 @@ pub(crate) const SMALL: usize = 64;
 const LARGE: usize = 1 << 20;
 /// Messages that may be under way, where the contestant lets us say so.
 pub(crate) const SMALL_CAPACITY: usize = 1024;
-pub(crate) const LARGE_CAPACITY: usize = 8;
+pub(crate) const LARGE_CAPACITY: usize = 4;
 
 pub(crate) fn figures(bench: &mut Bench) {
     for pins in Pins::ALL {
@@ -98,14 +98,23 @@ fn round_trip(bench: &mut Bench, pins: Pins) {
 fn large(bench: &mut Bench, pins: Pins) {
     let job = Job::one_way(LARGE, 1, 1, pins).look(Look::All);
     let name = |what: &str| format!("Queue 1 MiB one-way, {what}, {}", pins.name());
-    bench.compare(
-        &name("against ipc-channel"),
-        judged(pins, Bound::Faster(2.5)),
-        contestant::<Queued<GetBytes>>("Queue, get_bytes", job),
+    let ipc_channel = || {
         vec![
             contestant::<IpcChannel<Bytes>>("ipc-channel, bytes", job),
             contestant::<IpcChannel<Memory>>("ipc-channel, shared memory", job),
-        ],
+        ]
+    };
+    bench.compare(
+        &name("into a new Vec, against ipc-channel"),
+        judged(pins, Bound::Faster(2.5)),
+        contestant::<Queued<GetBytes>>("Queue, get_bytes", job),
+        ipc_channel(),
+    );
+    bench.compare(
+        &name("read in place, against ipc-channel"),
+        judged(pins, Bound::Faster(2.5)),
+        contestant::<Queued<GetBytesWith>>("Queue, get_bytes_with", job),
+        ipc_channel(),
     );
     bench.compare(
         &name("read in place, against iceoryx2"),

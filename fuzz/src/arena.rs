@@ -133,7 +133,12 @@ pub fn run(data: &[u8]) {
         if what & 2 != 0 {
             drop(opened);
             drop(made);
+        } else {
+            drop(made);
+            drop(opened);
         }
+    } else {
+        drop(opened);
     }
     if what & 4 != 0 {
         let _ = shm::settle_the_dead();
@@ -141,5 +146,6 @@ pub fn run(data: &[u8]) {
     if what & 8 != 0 {
         let _ = shm::usage();
     }
-    // Handles that were opened are dropped here, and the arena is as it was when they next are.
+    // This thread may be the last to run here, and has to leave the arena in order.
+    setting.restore();
 }

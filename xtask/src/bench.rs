@@ -59,7 +59,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
 fn command(name: Option<&str>, options: &[&str]) -> Command {
     let mut command = match name {
         Some(PEERS) => {
-            let mut command = cargo(["bench", "--locked", "--bin", "peers"]);
+            let mut command = cargo(["bench", "--bin", "peers"]);
             command.current_dir(root().join(PEERS_FOLDER));
             command.env("CARGO_TARGET_DIR", target());
             command

@@ -70,6 +70,11 @@ const STEPS: &[Step] = &[
         plan: polling,
     },
     Step {
+        name: "start",
+        about: "the tests of processes again: spawned, and with a fork server that tells by itself how they ended",
+        plan: start_methods,
+    },
+    Step {
         name: "examples",
         about: "every program in crates/allcores/examples",
         plan: examples,
@@ -335,6 +340,29 @@ fn polling() -> Plan {
         return Plan::Fail("crates/allcores/tests has no integration tests".to_owned());
     }
     build_then_run(&args, &[], &[("ALLCORES_NO_WAITV", "1")])
+}
+
+/// By default they are forked, and the kernel tells how they ended if it can.
+fn start_methods() -> Plan {
+    let names = ordinary_tests();
+    let names = names
+        .iter()
+        .filter(|name| name.starts_with("process") || *name == "forkserver");
+    let mut args = vec!["test", "-p", "allcores", "--no-fail-fast"];
+    for name in names {
+        args.extend(["--test", name]);
+    }
+    let both = [
+        ("ALLCORES_START_METHOD", "spawn"),
+        ("ALLCORES_NO_PIDFD_INFO", "1"),
+    ];
+    let mut tasks = Vec::new();
+    for variable in both {
+        if let Plan::Run(these) = build_then_run(&args, &[], &[variable]) {
+            tasks.extend(these);
+        }
+    }
+    Plan::Run(tasks)
 }
 
 fn examples() -> Plan {

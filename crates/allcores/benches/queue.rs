@@ -17,7 +17,7 @@ const SMALL: usize = 64;
 const LARGE: usize = 1 << 20;
 /// Messages that may be under way in the queue; a pipe holds 64 KiB.
 const SMALL_CAPACITY: usize = 1024;
-const LARGE_CAPACITY: usize = 8;
+const LARGE_CAPACITY: usize = 4;
 
 fn main() {
     let mut bench = Bench::from_args();

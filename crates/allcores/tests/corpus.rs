@@ -8,6 +8,7 @@ mod targets;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The corpus of a target, in a fixed order.
 fn corpus(target: &str) -> Vec<PathBuf> {
@@ -31,7 +32,11 @@ impl Drop for Replaying<'_> {
     }
 }
 
+/// Descriptors and the arena belong to the whole process.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn replay(target: &str) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, run) = targets::TARGETS
         .into_iter()
         .find(|(name, _)| *name == target)

@@ -1,5 +1,6 @@
 //! Processes are killed while they create, attach, send and let go of named SharedMemory: no name is left behind for longer
-//! than until the next one creates or attaches, and nobody who lives loses what it holds.
+//! than until the next one creates or attaches, and nobody who lives loses what it holds. And while they make and drop large
+//! arrays, whose memory must come zeroed and go back.
 //!
 //! Seen red: as the controls at the end check, with `ALLCORES_TEST_CARELESS=leave` (nobody sweeps) and `=rob` (whoever lets
 //! go takes the name away, as stock Python's attachers do).
@@ -9,12 +10,21 @@ mod death;
 use std::os::fd::AsFd;
 use std::process::Command;
 
-use allcores::multiprocessing::{Pipe, SharedMemory, SharedMemoryError};
-use death::{Process, Seat, Status, Stepped, Storm, Test, children, descriptors, run, until};
+use allcores::multiprocessing::{Array, Pipe, SharedMemory, SharedMemoryError};
+use allcores::shm;
+use death::{
+    NOBODY_OWES, Process, Scenario, Seat, Status, Stepped, Storm, Test, children, descriptors, run,
+    until,
+};
 
 const TESTS: &[Test] = &[
     ("memory_storm", memory_storm),
     ("killed_at_every_system_call", killed_at_every_system_call),
+    ("large_array_storm", large_array_storm),
+    (
+        "large_arrays_made_and_dropped",
+        large_arrays_made_and_dropped,
+    ),
     ("memory_storm_sees_what_is_left", || {
         control("memory_storm", "leave", "more is left behind");
     }),
@@ -240,7 +250,7 @@ fn killed_at_every_system_call() {
             let mut led = Stepped::meet(victim.pid());
             let mut done = false;
             for _ in 0..=killed {
-                done = !led.to_system_call();
+                done = !led.next_system_call();
                 if done {
                     break;
                 }
@@ -268,4 +278,75 @@ fn killed_at_every_system_call() {
     }
     drop(kept);
     only_these_are_left(&[], "in the end");
+}
+
+/// Elements of an array that has a big cell, with a part of a page at either end.
+const LARGE: usize = 20_000;
+
+/// A large array, which comes zeroed, and is whole as long as one has it.
+fn use_large(complain: &dyn Fn(&str), token: u64, dwell: &dyn Fn()) {
+    let array = Array::<u64>::new(LARGE).unwrap();
+    if array.acquire().unwrap().iter().any(|n| *n != 0) {
+        complain("a new array is not zero");
+    }
+    array.acquire().unwrap().fill(token);
+    let copy = array.clone();
+    drop(array);
+    dwell();
+    if copy.acquire().unwrap().iter().any(|n| *n != token) {
+        complain("somebody has written into an array that is mine");
+    }
+}
+
+/// What large arrays may leave that nobody has: free cells that their last owner was killed before emptying.
+fn cleared() -> u64 {
+    shm::settle_the_dead().unwrap();
+    // Each takes a free cell and leaves it empty.
+    let all: Vec<_> = (0..16).map(|_| Array::<u64>::new(LARGE).unwrap()).collect();
+    drop(all);
+    shm::resident().unwrap()
+}
+
+/// Seen red: `free` that empties nothing; and if `furnish` does not either.
+fn large_array_storm() {
+    let work = |seat: &Seat| {
+        use_large(&|what| seat.complain(what), seat.token(), &|| seat.dwell());
+    };
+    let rage =
+        |rounds| Storm::new(4, 2, rounds).rage(&work, |_| {}, || eprintln!("{:?}", shm::usage()));
+    let empty = shm::resident().unwrap();
+    // So many arrays, processes and threads take some memory, once; not that of the arrays.
+    let first = cleared();
+    assert!(first < empty + 1024 * 1024, "{first} bytes of {empty}");
+    rage(40);
+    let before = cleared();
+    rage(200);
+    let after = cleared();
+    assert!(
+        after <= before + 64 * 1024,
+        "{after} bytes of memory are left of {before}"
+    );
+}
+
+fn large_arrays_made_and_dropped() {
+    let make = || use_large(&|what| panic!("{what}"), 7, &|| {});
+    make();
+    let before = cleared();
+    Scenario {
+        name: "large arrays, made and dropped",
+        before: &make,
+        operation: &|| drop(Array::<u64>::new(LARGE).unwrap()),
+        wait: &make,
+        waiters_first: false,
+        unblock: None,
+        make_up: NOBODY_OWES,
+        check: &|| {
+            let after = cleared();
+            assert!(
+                after <= before + 64 * 1024,
+                "{after} bytes of memory are left of {before}"
+            );
+        },
+    }
+    .play(100);
 }

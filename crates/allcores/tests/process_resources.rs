@@ -21,18 +21,21 @@ fn children_of(pid: &str) -> Vec<String> {
 
 /// The fork server of this process, if there is one.
 fn server() -> Option<String> {
-    let is_server = |pid: &String| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim() == "allcores-zygote"
-    };
-    children_of("self").into_iter().find(is_server)
+    let mut children = children_of("self").into_iter();
+    children.find(|pid| name_of(pid) == "allcores-zygote")
 }
 
-/// Our processes and those of the server.
+/// Our processes and those of the server, but for the one that it may keep ready.
 fn children() -> usize {
     let server = server();
-    let its = server.as_deref().map_or(Vec::new(), children_of).len();
-    children_of("self").len() + its - usize::from(server.is_some())
+    let mut its = server.as_deref().map_or(Vec::new(), children_of);
+    its.retain(|pid| name_of(pid) != "allcores-ready");
+    children_of("self").len() + its.len() - usize::from(server.is_some())
+}
+
+fn name_of(pid: &str) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// What the server has open, and how much memory it has, in kibibytes that it shares with nobody.
@@ -95,6 +98,8 @@ fn a_thousand_processes_leave_what_a_hundred_leave() {
     while open_descriptors() > descriptors {
         std::thread::yield_now();
     }
+    let ready = server().map_or(Vec::new(), |server| children_of(&server));
+    assert!(ready.len() <= 1, "{ready:?}");
     let (open_after, resident_after) = server_holds();
     assert_eq!(open_after, open);
     // Not so much as a page for ten processes.

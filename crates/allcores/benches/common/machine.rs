@@ -139,11 +139,11 @@ fn busy() -> f64 {
         .iter()
         .filter_map(|index| fields.get(*index))
         .sum();
-    // SAFETY: a query of a number.
-    ticks / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
+    ticks / ticks_a_second()
 }
 
-/// CPU seconds of this process and of its children that have been waited for.
+/// CPU seconds of this process and of its descendants: those that have been waited for, and those that live (a server that
+/// makes processes for us, and what it has waited for).
 fn own() -> f64 {
     let used = |who| {
         let mut usage = MaybeUninit::<libc::rusage>::zeroed();
@@ -157,5 +157,40 @@ fn own() -> f64 {
             .map(|time| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6)
             .sum::<f64>()
     };
-    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
+    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN) + living_descendants()
+}
+
+/// CPU seconds of our descendants that live, and of what they have waited for.
+fn living_descendants() -> f64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut others: Vec<(u32, u32, f64)> = processes
+        .filter_map(|process| {
+            let pid = process.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            // After the name, which may hold anything: the state, the parent …; proc(5) counts them from 3 on.
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let number = |at: usize| fields.get(at - 3)?.parse::<u32>().ok();
+            // utime, stime, cutime, cstime.
+            let ticks: u32 = (14..=17).filter_map(number).sum();
+            Some((pid, number(4)?, f64::from(ticks)))
+        })
+        .collect();
+    let mut ticks = 0.0;
+    let mut family = vec![std::process::id()];
+    while let Some(parent) = family.pop() {
+        others.retain(|(pid, its_parent, its_ticks)| {
+            let child = *its_parent == parent;
+            if child {
+                family.push(*pid);
+                ticks += its_ticks;
+            }
+            !child
+        });
+    }
+    ticks / ticks_a_second()
+}
+
+fn ticks_a_second() -> f64 {
+    // SAFETY: a query of a number.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
 }

@@ -106,7 +106,7 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: &mut [u8]) {
     let from = from.cast_mut();
     let (head, words) = split(from.addr(), to.len());
     let (first, rest) = to.split_at_mut(head);
-    let (middle, last) = rest.split_at_mut(words * WORD);
+    let (middle, last) = rest.as_chunks_mut::<WORD>();
     let byte = |at| {
         // SAFETY: inside the range.
         unsafe { AtomicU8::from_ptr(from.add(at)) }.load(Relaxed)
@@ -114,10 +114,10 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: &mut [u8]) {
     for (at, byte_of) in first.iter_mut().enumerate() {
         *byte_of = byte(at);
     }
-    for (number, word) in middle.chunks_exact_mut(WORD).enumerate() {
+    for (number, word) in middle.iter_mut().enumerate() {
         // SAFETY: inside the range, and aligned: `split` began at a whole word.
         let shared = unsafe { AtomicU64::from_ptr(from.add(head + number * WORD).cast()) };
-        word.copy_from_slice(&shared.load(Relaxed).to_ne_bytes());
+        *word = shared.load(Relaxed).to_ne_bytes();
     }
     for (at, byte_of) in last.iter_mut().enumerate() {
         *byte_of = byte(head + words * WORD + at);
@@ -131,7 +131,7 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: &mut [u8]) {
 pub(crate) unsafe fn copy_in(from: &[u8], to: *mut u8) {
     let (head, words) = split(to.addr(), from.len());
     let (first, rest) = from.split_at(head);
-    let (middle, last) = rest.split_at(words * WORD);
+    let (middle, last) = rest.as_chunks::<WORD>();
     let put = |at, byte| {
         // SAFETY: inside the range.
         unsafe { AtomicU8::from_ptr(to.add(at)) }.store(byte, Relaxed);
@@ -139,10 +139,10 @@ pub(crate) unsafe fn copy_in(from: &[u8], to: *mut u8) {
     for (at, byte) in first.iter().enumerate() {
         put(at, *byte);
     }
-    for (number, word) in middle.chunks_exact(WORD).enumerate() {
-        let word = u64::from_ne_bytes(word.try_into().expect("a chunk of a word's size"));
+    for (number, word) in middle.iter().enumerate() {
         // SAFETY: inside the range, and aligned: `split` began at a whole word.
-        unsafe { AtomicU64::from_ptr(to.add(head + number * WORD).cast()) }.store(word, Relaxed);
+        unsafe { AtomicU64::from_ptr(to.add(head + number * WORD).cast()) }
+            .store(u64::from_ne_bytes(*word), Relaxed);
     }
     for (at, byte) in last.iter().enumerate() {
         put(head + words * WORD + at, *byte);

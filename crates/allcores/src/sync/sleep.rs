@@ -149,7 +149,7 @@ impl Sleeper {
 }
 
 /// For the control of the tests that kill: with `ALLCORES_TEST_DEAF=1` a debug build hears of no death, and they must see it.
-fn deaf() -> bool {
+pub(crate) fn deaf() -> bool {
     #[cfg(debug_assertions)]
     {
         static DEAF: std::sync::OnceLock<bool> = std::sync::OnceLock::new();

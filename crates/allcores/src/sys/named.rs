@@ -75,6 +75,10 @@ impl Directory {
 
     /// Gives such a file its name, unless somebody else has that.
     pub(crate) fn link(&self, file: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        // Linux 6.10 and later do it by the descriptor alone; root always could.
+        if rustix::fs::linkat(file, c"", &self.0, name, AtFlags::EMPTY_PATH).is_ok() {
+            return Ok(());
+        }
         let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
         Ok(rustix::fs::linkat(
             rustix::fs::CWD,

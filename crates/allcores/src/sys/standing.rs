@@ -2,9 +2,10 @@
 //! credentials(7), capabilities(7), namespaces(7).
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Resource;
 
 /// Users, groups, capabilities, the session, the file system's root and the network. Two processes that agree on these
@@ -28,8 +29,7 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Ours. `socket` is any socket that was made just now.
-    pub(crate) fn of_this_thread(socket: BorrowedFd<'_>) -> io::Result<Standing> {
+    pub(crate) fn of_this_thread() -> io::Result<Standing> {
         let (mut users, mut groups) = ([0; 3], [0; 3]);
         let [real, effective, saved] = &mut users;
         // SAFETY: three places to write to; it cannot fail with valid ones.
@@ -61,7 +61,7 @@ impl Standing {
                 root.stx_dev_minor,
                 root.stx_ino,
             ),
-            network: network_of(socket),
+            network: network()?,
             stack: rustix::process::getrlimit(Resource::Stack).current,
         })
     }
@@ -73,9 +73,16 @@ fn is_filtered() -> bool {
     unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) != 0 }
 }
 
-/// The number of the network that the socket belongs to; 0 before Linux 5.14.
-fn network_of(socket: BorrowedFd<'_>) -> u64 {
+/// The number of the network in which this thread would open a socket; 0 before Linux 5.14.
+fn network() -> io::Result<u64> {
     const SO_NETNS_COOKIE: i32 = 71;
+    // Only a new socket knows.
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     let mut cookie = 0u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
     // SAFETY: room for the answer and its length.
@@ -88,5 +95,5 @@ fn network_of(socket: BorrowedFd<'_>) -> u64 {
             &mut length,
         )
     };
-    cookie
+    Ok(cookie)
 }

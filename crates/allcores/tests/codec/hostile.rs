@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use allcores::multiprocessing::Pipe;
 use allcores::multiprocessing::connection::codec::{Codec, Compact, Pickle, PickleError};
 use allcores::multiprocessing::connection::{RecvError, SendError};
 use allcores::multiprocessing::transfer::TransferError;
 use allcores::multiprocessing::{Connection, Lock};
+use allcores::multiprocessing::{Pipe, SimplexPipe};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::any::Any;
@@ -248,6 +248,8 @@ fn broken_programs_are_errors() {
         (b"(N(.", "missing"),
         (b"](a.", "missing"),
         (b"N(a.", "missing"),
+        (b"NN(\x86t.", "missing"),
+        (b"]NN(e.", "takes no such thing"),
         (b"NNa.", "takes no such thing"),
         (b"}(Nu.", "without a value"),
         (b"(Nd.", "without a value"),
@@ -288,6 +290,39 @@ fn broken_programs_are_errors() {
         let error = error::<IgnoredAny>(pickle).to_string();
         assert!(error.contains(expected), "{pickle:?}: {error}");
     }
+}
+
+#[test]
+fn plain_data_of_another_type_is_an_error_that_says_what_was_wanted() {
+    fn refused<T: DeserializeOwned>(pickle: &[u8], expected: &str) {
+        match error::<T>(pickle) {
+            PickleError::Value(error) => {
+                assert!(error.contains(expected), "{pickle:?}: {error}");
+            }
+            other => panic!("{pickle:?}: {other:?}"),
+        }
+    }
+    refused::<(u8, u8)>(
+        b"K\x01K\x02K\x03\x87.",
+        "invalid length 3, expected 2 items",
+    );
+    refused::<(u8, u8)>(b"K\x01\x85.", "invalid length 1");
+    refused::<[u8; 2]>(b"C\x03abc.", "invalid length 3");
+    refused::<u8>(b"M\0\x01.", "256");
+    refused::<u8>(b"J\xff\xff\xff\xff.", "-1");
+    refused::<u64>(b"\x8a\x09\0\0\0\0\0\0\0\0\x01.", "18446744073709551616");
+    refused::<u8>(b"N.", "unit value, expected u8");
+    refused::<bool>(b"K\x01.", "integer `1`, expected a boolean");
+    refused::<String>(b"C\x01\xff.", "byte array");
+    refused::<()>(b"N\x85.", "sequence");
+    refused::<char>(b"X\x02\0\0\0ab.", "a character");
+    refused::<Vec<u8>>(b"}.", "map");
+    refused::<BTreeMap<u8, u8>>(b"].", "sequence");
+    refused::<Tree>(b"X\x04\0\0\0Twig.", "unknown variant `Twig`");
+    refused::<Tree>(b"X\x04\0\0\0Many.", "for a variant with data");
+    refused::<Tree>(b"}(X\x04\0\0\0LeafK\x01u.", "for a variant without data");
+    refused::<Tree>(b"}(X\x04\0\0\0LeafNX\x04\0\0\0ManyNu.", "for an enum");
+    refused::<Tree>(b"K\x01.", "for an enum");
 }
 
 #[test]
@@ -352,8 +387,13 @@ fn handles_do_not_travel_in_pickles() {
         Err(RecvError::Transfer(error)) => barred(&error),
         other => panic!("{other:?}"),
     }
-    let wire = ((([0u8; 16], 1u32, 1u32, 1u32, (0u32, 1u32)), Some(0u32)),);
-    a.send_bytes(&Pickle::encode(&wire, Vec::new()).unwrap())
+    // A handle that was good on its way over a pipe, in the other codec.
+    type Wire = (([u8; 16], u32, u32, u32, (u32, u32)), Option<u32>);
+    let (reader, writer) = SimplexPipe::<Lock<u64>>().unwrap();
+    let lock = Lock::new(1).unwrap();
+    writer.send(&lock).unwrap();
+    let wire = Compact::decode::<Wire>(&reader.recv_bytes().unwrap()).unwrap();
+    a.send_bytes(&Pickle::encode(&[wire], Vec::new()).unwrap())
         .unwrap();
     match b.recv() {
         Err(RecvError::Transfer(error)) => barred(&error),

@@ -31,6 +31,8 @@ struct Message {
     table: BTreeMap<String, Vec<Option<i32>>>,
     numbered: BTreeMap<u32, Shape>,
     array: [u8; 3],
+    /// A text for people, bytes for machines.
+    address: std::net::IpAddr,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -53,8 +55,9 @@ prop_compose! {
         table in prop::collection::btree_map(any::<String>(), prop::collection::vec(any::<Option<i32>>(), 0..4), 0..4),
         numbered in prop::collection::btree_map(any::<u32>(), shape(), 0..4),
         array in any::<[u8; 3]>(),
+        address in any::<std::net::IpAddr>(),
     ) -> Message {
-        Message { number, signed, small, maybe, text, letter, bytes, shapes, table, numbered, array }
+        Message { number, signed, small, maybe, text, letter, bytes, shapes, table, numbered, array, address }
     }
 }
 

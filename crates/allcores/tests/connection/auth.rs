@@ -8,6 +8,9 @@ use allcores::multiprocessing::connection::auth::{
 
 const KEY: &[u8] = b"a secret";
 
+/// HMAC-SHA256 of {sha256} and 40 bytes 07, by CPython.
+const RIGHT: &str = "f5ff9cf88d8ed4c5c8227bf26107eb3c1b6c0b0f47d456e5e3349071db026609";
+
 fn bytes(hex: &str) -> Vec<u8> {
     let digit = |c: u8| char::from(c).to_digit(16).unwrap() as u8;
     let pairs = hex.as_bytes().chunks(2);
@@ -111,7 +114,7 @@ fn the_challenge_is_cpythons_and_either_kind_of_answer_will_do() {
     let known = Challenges::new();
     for answer in [
         // {sha256} and HMAC-SHA256 over {sha256} and 40 bytes 07.
-        &[b"{sha256}", &bytes("f5ff9cf88d8ed4c5c8227bf26107eb3c1b6c0b0f47d456e5e3349071db026609")[..]].concat(),
+        &[b"{sha256}", &bytes(RIGHT)[..]].concat(),
         // HMAC-MD5 over the same: an old peer takes all of it for the challenge.
         &bytes("ea638f2c87ba94bec9ab26738147e6f8"),
         // A peer that prefers another one.
@@ -129,11 +132,7 @@ fn the_challenge_is_cpythons_and_either_kind_of_answer_will_do() {
 
 #[test]
 fn a_wrong_answer_is_told_so_and_nothing_of_the_peers_is_answered() {
-    let right = [
-        b"{sha256}",
-        &bytes("f5ff9cf88d8ed4c5c8227bf26107eb3c1b6c0b0f47d456e5e3349071db026609")[..],
-    ]
-    .concat();
+    let right = [b"{sha256}", &bytes(RIGHT)[..]].concat();
     let mut flipped = right.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let renamed = [b"{sha3_256}", &right[8..]].concat();
@@ -204,12 +203,19 @@ fn only_welcome_is_welcome() {
         (b"#WELCOME##", AuthError::NoVerdict { length: 10 }),
         (b"", AuthError::NoVerdict { length: 0 }),
     ] {
-        let known = Challenges::new();
-        let mut connector = begin(Role::Connector, Digest::Sha256, 1, &known);
-        connector.receive(&[b"#CHALLENGE#{sha256}", &[7; RANDOM][..]].concat());
-        sends(&mut connector);
-        connector.receive(verdict);
-        assert_eq!(fails(&mut connector), wanted);
+        for role in [Role::Connector, Role::Acceptor] {
+            let known = Challenges::new();
+            let mut handshake = begin(role, Digest::Sha256, 7, &known);
+            if role == Role::Acceptor {
+                sends(&mut handshake);
+                handshake.receive(&[b"{sha256}", &bytes(RIGHT)[..]].concat());
+                assert_eq!(sends(&mut handshake), b"#WELCOME#");
+            }
+            handshake.receive(&[b"#CHALLENGE#{sha256}", &[8; RANDOM][..]].concat());
+            sends(&mut handshake);
+            handshake.receive(verdict);
+            assert_eq!(fails(&mut handshake), wanted, "{role:?}");
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 mod auth;
 mod frame;
 mod handles;
+mod handshake;
 mod large;
 mod listener;
 mod messages;
+mod strangers;
 mod timed;
 mod util;
 mod wire;

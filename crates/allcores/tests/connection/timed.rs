@@ -7,11 +7,7 @@ use allcores::multiprocessing::connection::{RecvError, SendError};
 use allcores::multiprocessing::transfer::TransferError;
 use allcores::multiprocessing::{Connection, Pipe, SimplexPipe};
 
-use crate::util::raw;
-
-/// A deadline that is meant to pass, and one that is not.
-const SHORT: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(600);
+use crate::util::{LONG, SHORT, raw};
 
 #[test]
 fn nothing_in_time_is_none_and_the_next_message_is_fine() {

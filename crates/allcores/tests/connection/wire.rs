@@ -55,6 +55,22 @@ fn a_frame_may_come_in_two_pieces_split_anywhere() {
 }
 
 #[test]
+fn what_follows_a_large_message_is_another() {
+    // There may be more room for the first than it takes. Written at once, so that its end and the next come together.
+    for size in [1_000, (1 << 20) - 1, (1 << 20) + 1, 3_000_000, 5_000_000] {
+        let (ours, mut theirs) = raw();
+        let large = vec![7; size];
+        let header = (size as u32).to_be_bytes();
+        let all = [&header[..], &large, b"\0\0\0\x04next"].concat();
+        std::thread::scope(|scope| {
+            scope.spawn(move || theirs.write_all(&all).unwrap());
+            assert!(ours.recv_bytes().unwrap() == large, "{size} bytes");
+            assert_eq!(ours.recv_bytes().unwrap(), b"next");
+        });
+    }
+}
+
+#[test]
 fn a_stream_that_ends_inside_a_frame_is_an_error_and_between_two_is_not() {
     for bytes in [
         &b"\0\0\0\x05hello"[..],

@@ -22,6 +22,7 @@
     reason = "the tests lead and kill processes by system calls of their own"
 )]
 
+mod ledger;
 mod page;
 mod process;
 mod runner;
@@ -29,9 +30,10 @@ mod scenario;
 mod step;
 mod storm;
 
+pub(crate) use ledger::{BUSY, Flow};
 pub(crate) use page::{Gate, page};
 pub(crate) use process::{Process, Status, children, descriptors};
 pub(crate) use runner::{Random, Test, control, number_from_env, patience, run, until, until_or};
 pub(crate) use scenario::{NOBODY_OWES, NOTHING, Scenario};
-pub(crate) use step::{Stepped, is_asleep, points};
+pub(crate) use step::{Stepped, Stop, is_asleep, points};
 pub(crate) use storm::{Floor, Seat, Storm};

@@ -9,6 +9,15 @@ pub(crate) struct Stepped {
     pub(crate) steps: u64,
 }
 
+/// Where [`Stepped::call`] has come to.
+pub(crate) enum Stop {
+    /// The border of a system call.
+    Call,
+    /// It has forked: the new process, stopped before its first instruction.
+    Forked(Stepped),
+    Ended,
+}
+
 impl Stepped {
     /// For the child, in the thread that is to be led: waits here until its parent leads it on.
     pub(crate) fn begin() {
@@ -52,7 +61,7 @@ impl Stepped {
     }
 
     /// On to where the next system call begins, or the one that it is in ends; `false` if a SIGUSR1 came first.
-    pub(crate) fn to_system_call(&mut self) -> bool {
+    pub(crate) fn next_system_call(&mut self) -> bool {
         // SAFETY: as in `step`.
         let led = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.tid, 0, 0) };
         assert_eq!(led, 0, "ptrace: {}", std::io::Error::last_os_error());
@@ -95,6 +104,48 @@ impl Stepped {
     /// Waits until the thread has woken up.
     pub(crate) fn come_back(&mut self) {
         wait(self.tid);
+    }
+
+    /// Takes the lead of any thread, and of the processes that it forks.
+    pub(crate) fn seize(tid: i32) -> Stepped {
+        // SAFETY: plain numbers; a thread of a descendant.
+        unsafe {
+            let seized = libc::ptrace(libc::PTRACE_SEIZE, tid, 0, libc::PTRACE_O_TRACEFORK);
+            assert_eq!(seized, 0, "ptrace: {}", std::io::Error::last_os_error());
+            libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0);
+        }
+        wait(tid);
+        Stepped { tid, steps: 0 }
+    }
+
+    /// On to the beginning or the end of a system call: nothing that others could see happens in between.
+    pub(crate) fn call(&mut self) -> Stop {
+        // SAFETY: as in `step`.
+        let led = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.tid, 0, 0) };
+        if led != 0 {
+            return Stop::Ended;
+        }
+        self.steps += 1;
+        let status = wait(self.tid);
+        if !libc::WIFSTOPPED(status) {
+            return Stop::Ended;
+        }
+        if status >> 16 != libc::PTRACE_EVENT_FORK {
+            return Stop::Call;
+        }
+        let mut tid = 0u64;
+        // SAFETY: as in `step`, and room for the number.
+        unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, self.tid, 0, &raw mut tid) };
+        let tid = tid as i32;
+        wait(tid);
+        Stop::Forked(Stepped { tid, steps: 0 })
+    }
+
+    /// Kills the process of this thread, and sees the end of the thread.
+    pub(crate) fn kill(self) {
+        // SAFETY: it is stopped, and its end is reported to us alone: a number of its own.
+        unsafe { libc::kill(self.tid, libc::SIGKILL) };
+        while libc::WIFSTOPPED(wait(self.tid)) {}
     }
 
     /// Lets it run.

@@ -105,8 +105,19 @@ impl Storm {
     pub(crate) fn rage(
         &self,
         work: &(dyn Fn(&Seat) + Sync),
+        buried: impl FnMut(std::ops::Range<usize>),
+        tell: impl Fn(),
+    ) {
+        self.rage_to_the_end(work, buried, tell, || {});
+    }
+
+    /// [`Storm::rage`]; `release` frees those who may wait for others when all are to stop.
+    pub(crate) fn rage_to_the_end(
+        &self,
+        work: &(dyn Fn(&Seat) + Sync),
         mut buried: impl FnMut(std::ops::Range<usize>),
         tell: impl Fn(),
+        release: impl Fn(),
     ) {
         let mut random = Random::new();
         let mut crew: Vec<Process> = (0..self.workers).map(|w| self.hire(w, work)).collect();
@@ -151,7 +162,9 @@ impl Storm {
         }
         self.all_go_on(&tell, 0..self.workers * self.threads);
         self.floor.stop.store(true, SeqCst);
+        release();
         for mut worker in crew {
+            until_or("a worker stops", &tell, || worker.try_wait().is_some());
             assert_eq!(worker.wait(), Status::Exited(0));
         }
         assert_eq!(self.floor.overlaps.load(SeqCst), 0);

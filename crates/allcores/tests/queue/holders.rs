@@ -5,7 +5,7 @@ use std::time::Duration;
 use allcores::multiprocessing::queue::{GetError, PutError};
 use allcores::multiprocessing::{Connection, Pipe, Process, Queue};
 
-use super::util::{PATIENCE, asleep, kill, process_asleep, sleeping_in, tid, until};
+use super::util::{asleep, kill, patience, process_asleep, sleeping_in, tid, until};
 
 const SHORT: Duration = Duration::from_millis(60);
 
@@ -35,7 +35,7 @@ fn nothing(_: Queue<u64>) {}
 
 /// The only handle of this process goes into the thread, which sleeps.
 fn getter(queue: Queue<u64>) -> std::thread::JoinHandle<Result<u64, GetError>> {
-    sleeping_in(move || queue.get_timeout(PATIENCE))
+    sleeping_in(move || queue.get_timeout(patience()))
 }
 
 fn is_disconnected(getter: std::thread::JoinHandle<Result<u64, GetError>>) {
@@ -95,7 +95,7 @@ fn all_others_were_gone_before() {
         .collect();
     children.iter().for_each(|child| child.join().unwrap());
     assert!(matches!(
-        queue.get_timeout(PATIENCE),
+        queue.get_timeout(patience()),
         Err(GetError::Disconnected)
     ));
     assert!(matches!(queue.get(), Err(GetError::Disconnected)));
@@ -135,7 +135,7 @@ fn one_who_waits_for_room_is_told_as_well() {
     let queue = Queue::bounded(1).unwrap();
     queue.put(&1).unwrap();
     let child = Process::new(hold, queue.clone()).start().unwrap();
-    let putter = sleeping_in(move || queue.put_timeout(&2, PATIENCE));
+    let putter = sleeping_in(move || queue.put_timeout(&2, patience()));
     kill(child);
     assert!(matches!(
         putter.join().unwrap(),
@@ -243,7 +243,7 @@ fn arguments_that_nobody_read() {
         kill(child);
     }
     // Whether any of them had come to open it is chance.
-    let got = queue.get_timeout(PATIENCE);
+    let got = queue.get_timeout(patience());
     assert!(matches!(got, Err(GetError::Disconnected)), "{got:?}");
 }
 
@@ -301,7 +301,7 @@ fn one_who_waits_in_vain_is_not_told_of_others_queues() {
         let unconcerned = unconcerned.clone();
         move || {
             ready.send(tid()).unwrap();
-            unconcerned.get_timeout(PATIENCE)
+            unconcerned.get_timeout(patience())
         }
     });
     let sleeper_tid = is_ready.recv().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use allcores::multiprocessing::queue::{ItemsLost, TooManyDone};
 use allcores::multiprocessing::{JoinableQueue, Process, SimpleQueue};
 
-use super::util::{PATIENCE, asleep, kill, sleeping_in, tid};
+use super::util::{asleep, kill, patience, sleeping_in, tid};
 
 /// What a consumer is told to do.
 const GET: u8 = 0;
@@ -52,7 +52,7 @@ impl Consumer {
         self.answers.get().unwrap()
     }
 
-    fn is_killed(self) {
+    fn falls(self) {
         kill(self.process);
     }
 
@@ -63,7 +63,7 @@ impl Consumer {
 }
 
 fn join(queue: &JoinableQueue<u32>) -> Result<bool, ItemsLost> {
-    queue.join_timeout(PATIENCE)
+    queue.join_timeout(patience())
 }
 
 type Joiner = std::thread::JoinHandle<Result<bool, ItemsLost>>;
@@ -77,10 +77,10 @@ fn joining(queue: &JoinableQueue<u32>) -> Joiner {
 fn nothing_to_do_is_done() {
     let queue = JoinableQueue::<u32>::new().unwrap();
     queue.join().unwrap();
-    assert_eq!(queue.unfinished(), 0);
+    assert_eq!(queue.unfinished_tasks(), 0);
     assert_eq!(queue.task_done(), Err(TooManyDone));
     queue.put(&1).unwrap();
-    assert_eq!(queue.unfinished(), 1);
+    assert_eq!(queue.unfinished_tasks(), 1);
     assert_eq!(queue.join_timeout(Duration::from_millis(20)), Ok(false));
     queue.get().unwrap();
     assert_eq!(queue.join_timeout(Duration::ZERO), Ok(false));
@@ -99,7 +99,7 @@ fn bounded_ones_are_full_as_others_are() {
     queue.get().unwrap();
     // There is room although the first one is not done.
     queue.put(&2).unwrap();
-    assert_eq!(queue.unfinished(), 2);
+    assert_eq!(queue.unfinished_tasks(), 2);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn those_who_join_are_woken_when_all_is_done() {
     assert_eq!(consumers[0].does(GET), 3);
     consumers[0].does(DONE);
     consumers[1].does(DONE);
-    assert_eq!(queue.unfinished(), 1);
+    assert_eq!(queue.unfinished_tasks(), 1);
     assert!(joiners.iter().all(|joiner| !joiner.is_finished()));
     // On behalf of the other.
     consumers[1].does(DONE);
@@ -133,14 +133,14 @@ fn one_is_killed_with_items() {
     consumer.does(GET);
     consumer.does(GET);
     let joiner = joining(&queue);
-    consumer.is_killed();
+    consumer.falls();
     assert_eq!(joiner.join().unwrap(), Err(ItemsLost { count: 2 }));
     assert_eq!(
         join(&queue),
         Err(ItemsLost { count: 2 }),
         "and so does every later one"
     );
-    assert_eq!(queue.unfinished(), 2);
+    assert_eq!(queue.unfinished_tasks(), 2);
     assert_eq!(queue.forget_lost(), 2);
     assert_eq!(queue.forget_lost(), 0);
     assert_eq!(join(&queue), Ok(true));
@@ -165,7 +165,7 @@ fn one_lives_and_will_do_the_rest() {
     let (dead, alive) = (Consumer::of(&queue), Consumer::of(&queue));
     dead.does(GET);
     alive.does(GET);
-    dead.is_killed();
+    dead.falls();
     // As long as it may do something, whether for itself or for the other, all is open.
     assert_eq!(queue.join_timeout(Duration::from_millis(60)), Ok(false));
     assert_eq!(queue.forget_lost(), 0);
@@ -183,7 +183,7 @@ fn what_is_in_the_queue_still_may_be_done() {
     queue.put_many(&[1, 2]).unwrap();
     let consumer = Consumer::of(&queue);
     consumer.does(GET);
-    consumer.is_killed();
+    consumer.falls();
     let joiner = joining(&queue);
     let heir = Consumer::of(&queue);
     assert_eq!(heir.does(GET), 2);
@@ -203,7 +203,7 @@ fn nobody_is_left_to_take_the_rest() {
         move || (join(&queue), queue)
     });
     drop(queue);
-    consumer.is_killed();
+    consumer.falls();
     let (joined, queue) = joiner.join().unwrap();
     assert_eq!(joined, Err(ItemsLost { count: 3 }));
     assert_eq!(queue.forget_lost(), 0, "the others are there still");
@@ -223,7 +223,7 @@ fn accounts_of_the_dead_do_not_burden_their_heirs() {
         queue.put_many(&[1, 2]).unwrap();
         let consumer = Consumer::of(&queue);
         consumer.does(GET);
-        consumer.is_killed();
+        consumer.falls();
         let heir = Consumer::of(&queue);
         heir.does(GET);
         heir.does(DONE);
@@ -246,7 +246,7 @@ fn what_the_dead_did_for_others_stays_done() {
     let helper = Consumer::of(&queue);
     helper.does(DONE);
     helper.does(DONE);
-    helper.is_killed();
+    helper.falls();
     // Its place is taken.
     let next = Consumer::of(&queue);
     queue.put(&4).unwrap();
@@ -256,7 +256,7 @@ fn what_the_dead_did_for_others_stays_done() {
     assert_eq!(join(&queue), Ok(true));
     queue.put(&5).unwrap();
     next.does(GET);
-    next.is_killed();
+    next.falls();
     assert_eq!(
         join(&queue),
         Err(ItemsLost { count: 1 }),
@@ -274,7 +274,7 @@ fn two_forget_at_once() {
         for _ in 0..3 {
             consumer.does(GET);
         }
-        consumer.is_killed();
+        consumer.falls();
         let barrier = std::sync::Barrier::new(2);
         let forgotten: usize = std::thread::scope(|scope| {
             let both = [(); 2].map(|()| {
@@ -286,7 +286,7 @@ fn two_forget_at_once() {
             both.into_iter().map(|one| one.join().unwrap()).sum()
         });
         assert_eq!(forgotten, 3);
-        assert_eq!(queue.unfinished(), 0);
+        assert_eq!(queue.unfinished_tasks(), 0);
     }
 }
 
@@ -346,7 +346,7 @@ fn a_joiner_is_told_of_a_death_while_it_sleeps_not_of_others() {
     });
     let joiner_tid = is_ready.recv().unwrap();
     asleep(std::process::id(), joiner_tid);
-    other.is_killed();
+    other.falls();
     asleep(std::process::id(), joiner_tid);
     holder.does(DONE);
     assert_eq!(joiner.join().unwrap(), Ok(true));

@@ -39,7 +39,7 @@ fn in_a_separate_arena() {
     let arena = Arena::new().unwrap();
     let there = Queue::new_in(&arena).unwrap();
     let back = Queue::bounded_in(&arena, 2).unwrap();
-    assert_eq!(back.limit(), Some(2));
+    assert_eq!(back.maxsize(), Some(2));
     to_and_fro(there, back);
     let simple = SimpleQueue::new_in(&arena).unwrap();
     simple.put(&1).unwrap();

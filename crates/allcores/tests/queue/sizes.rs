@@ -77,7 +77,7 @@ fn fifty_megabytes_to_a_process_and_back() {
     for length in [50 << 20, 1 << 20, 100, 50 << 20] {
         let message = String::from_utf8(filling(length as u32, length)).unwrap();
         whole.put(&message).unwrap();
-        assert!(half.get().unwrap() == &message[..length / 2]);
+        assert!(half.get().unwrap() == message[..length / 2]);
     }
     whole.close();
     child.join().unwrap();

@@ -6,7 +6,10 @@ use allcores::multiprocessing::Process;
 use serde::{Deserialize, Serialize};
 
 /// How long what must come may take before it counts as never: a hang is for ever, a slow machine is not.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) fn patience() -> Duration {
+    let seconds = std::env::var("ALLCORES_TEST_PATIENCE").map(|text| text.parse());
+    Duration::from_secs(seconds.map_or(60, |seconds| seconds.expect("a number of seconds")))
+}
 
 /// Waits until `done`; if that never comes, the test fails.
 #[track_caller]
@@ -14,7 +17,7 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
         std::thread::sleep(Duration::from_micros(100));
-        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
+        assert!(began.elapsed() < patience(), "never happened: {what}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use allcores::multiprocessing::queue::{GetError, PutError};
 use allcores::multiprocessing::{Process, Queue, SimpleQueue};
 
-use super::util::{PATIENCE, asleep, kill, named_asleep, process_asleep, sleeping_in, tid};
+use super::util::{asleep, kill, named_asleep, patience, process_asleep, sleeping_in, tid};
 
 const SHORT: Duration = Duration::from_millis(30);
 
@@ -26,7 +26,7 @@ fn an_empty_queue() {
 #[test]
 fn a_full_queue() {
     let queue = Queue::<u8>::bounded(2).unwrap();
-    assert_eq!(queue.limit(), Some(2));
+    assert_eq!(queue.maxsize(), Some(2));
     queue.put(&1).unwrap();
     assert!(!queue.is_full());
     queue.put_timeout(&2, Duration::ZERO).unwrap();
@@ -50,12 +50,9 @@ fn a_full_queue() {
 }
 
 #[test]
+#[should_panic(expected = "room for nothing")]
 fn room_for_nothing() {
-    let queue = Queue::<u8>::bounded(0).unwrap();
-    assert!(queue.is_full() && queue.is_empty());
-    assert!(matches!(queue.try_put(&1), Err(PutError::Full)));
-    assert!(matches!(queue.put_timeout(&1, SHORT), Err(PutError::Full)));
-    assert!(matches!(queue.try_get(), Err(GetError::Empty)));
+    let _ = Queue::<u8>::bounded(0);
 }
 
 fn double((numbers, doubles): (Queue<u64>, Queue<u64>)) {
@@ -93,7 +90,7 @@ fn a_batch_wakes_as_many_as_it_has_messages() {
     let sleepers: Vec<_> = (0..4)
         .map(|_| {
             let queue = queue.clone();
-            sleeping_in(move || queue.get_timeout(PATIENCE).unwrap())
+            sleeping_in(move || queue.get_timeout(patience()).unwrap())
         })
         .collect();
     assert_eq!(queue.put_many(&[1, 2, 3, 4]).unwrap(), 4);
@@ -108,7 +105,7 @@ fn getting_a_batch_wakes_as_many_as_there_is_room_for() {
     let sleepers: Vec<_> = (0..3)
         .map(|_| {
             let queue = queue.clone();
-            sleeping_in(move || queue.put_timeout(&1, PATIENCE).unwrap())
+            sleeping_in(move || queue.put_timeout(&1, patience()).unwrap())
         })
         .collect();
     assert_eq!(queue.get_many(5).unwrap().count(), 3);
@@ -130,7 +127,7 @@ fn closing_wakes_those_who_get() {
     process_asleep(&child);
     let thread = sleeping_in({
         let queue = queue.clone();
-        move || matches!(queue.get_timeout(PATIENCE), Err(GetError::Closed))
+        move || matches!(queue.get_timeout(patience()), Err(GetError::Closed))
     });
     let batch = sleeping_in({
         let queue = queue.clone();
@@ -159,7 +156,7 @@ fn closing_wakes_those_who_put() {
     process_asleep(&child);
     let thread = sleeping_in({
         let queue = queue.clone();
-        move || matches!(queue.put_timeout(&2, PATIENCE), Err(PutError::Closed))
+        move || matches!(queue.put_timeout(&2, patience()), Err(PutError::Closed))
     });
     let many = sleeping_in({
         let queue = queue.clone();
@@ -213,6 +210,10 @@ fn closed_by_another_process_and_for_ever() {
 
 extern "C" fn ignore(_: i32) {}
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "libc has no tgkill for a thread that is known by number"
+)]
 #[test]
 fn signals_do_not_end_a_wait() {
     // SAFETY: an empty handler, without SA_RESTART: system calls are interrupted by it.
@@ -255,7 +256,7 @@ fn a_descriptor_does_not_swallow_what_wakes_a_consumer() {
     named_asleep("allcores-pollab");
     let getter = sleeping_in({
         let queue = queue.clone();
-        move || queue.get_timeout(PATIENCE).unwrap()
+        move || queue.get_timeout(patience()).unwrap()
     });
     queue.put(&5).unwrap();
     assert_eq!(getter.join().unwrap(), 5);

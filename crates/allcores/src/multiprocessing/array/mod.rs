@@ -170,8 +170,13 @@ impl<T: Shareable> Array<T> {
     /// If the arena has no room for the few bytes that tell of this thread, at its first lock.
     #[inline]
     pub fn acquire(&self) -> Result<ArrayGuard<'_, T>, OwnerDied<ArrayGuard<'_, T>>> {
-        let held = self.acquire_until(Deadline::NEVER)?;
-        Ok(held.expect("a wait without end does not time out"))
+        match self.lock().acquire(self.handle().scope(), Deadline::NEVER) {
+            Acquired::Yes => Ok(ArrayGuard::new(self)),
+            other => {
+                let held = self.acquired(other, Deadline::NEVER)?;
+                Ok(held.expect("a wait without end does not time out"))
+            }
+        }
     }
 
     /// Takes the lock if it is free, or its owner dead.
@@ -193,16 +198,20 @@ impl<T: Shareable> Array<T> {
 
     #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Held<'_, T> {
+        let acquired = self.lock().acquire(self.handle().scope(), deadline);
+        self.acquired(acquired, deadline)
+    }
+
+    #[cold]
+    fn acquired(&self, mut acquired: Acquired, deadline: Deadline) -> Held<'_, T> {
         let scope = self.handle().scope();
-        loop {
-            return match self.lock().acquire(scope, deadline) {
-                Acquired::Yes => Ok(Some(ArrayGuard::new(self))),
-                Acquired::OwnerDied(owner) => {
-                    Err(OwnerDied::new(ArrayGuard::new(self), scope, owner))
-                }
-                Acquired::TimedOut => Ok(None),
-                Acquired::Interrupted => continue,
-            };
+        while let Acquired::Interrupted = acquired {
+            acquired = self.lock().acquire(scope, deadline);
+        }
+        match acquired {
+            Acquired::OwnerDied(owner) => Err(OwnerDied::new(ArrayGuard::new(self), scope, owner)),
+            Acquired::TimedOut => Ok(None),
+            _ => Ok(Some(ArrayGuard::new(self))),
         }
     }
 

@@ -105,6 +105,19 @@ impl<T: Shareable> RawArray<T> {
         RawArray::copied(arena::common()?, Kind::RawArray, elements, location)
     }
 
+    /// As [`RawArray::from_slice`], in a separate arena: see [`Arena`].
+    ///
+    /// # Errors
+    /// As for [`RawArray::new`].
+    #[track_caller]
+    pub fn from_slice_in(arena: &Arena, elements: &[T]) -> Result<RawArray<T>, ShmError>
+    where
+        T: Copy,
+    {
+        let location = Location::caller();
+        RawArray::copied(arena.inner(), Kind::RawArray, elements, location)
+    }
+
     pub(super) fn copied(
         arena: &'static arena::Arena,
         kind: Kind,

@@ -83,7 +83,8 @@ impl Client {
         }
     }
 
-    /// How long it may take to connect and to shake hands, together (20 s).
+    /// How long it may take to connect and to shake hands, together (20 s). To look up a host's name takes its own time, before
+    /// that.
     pub fn timeout(self, timeout: Duration) -> Client {
         Client { timeout, ..self }
     }

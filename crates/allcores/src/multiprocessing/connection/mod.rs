@@ -88,6 +88,9 @@ impl<S, R, C> Connection<S, R, C> {
     /// A Connection over a descriptor from elsewhere: a connected stream socket, or one end of a pipe. What the other
     /// side really sends, only decoding can tell.
     ///
+    /// The far end of a local socket or pipe is taken for a relative's, who may have what all relatives share. To connect with
+    /// unrelated programs use [`Listener`] and [`Client`].
+    ///
     /// # Errors
     /// `InvalidInput` for anything but a socket or a pipe.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Connection<S, R, C>> {

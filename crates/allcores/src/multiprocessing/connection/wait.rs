@@ -12,7 +12,8 @@ use crate::sys::fds;
 /// Waits until any of `objects` is ready, and returns the positions of those that are, in order.
 ///
 /// A [`Connection`](super::Connection) is ready when a message or the end of the stream has come, a
-/// [`Process`](crate::multiprocessing::Process) (or its sentinel) when it has ended, any other descriptor when a read
+/// [`Process`](crate::multiprocessing::Process) (or its sentinel) when it has ended, a [`Listener`](super::Listener) when a
+/// client has come, any other descriptor when a read
 /// would not block.
 ///
 /// `timeout` is `None` to wait for ever; an empty result says that it passed. Without any objects the answer is empty at

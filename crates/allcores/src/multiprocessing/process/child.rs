@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,13 +12,13 @@ use serde::de::DeserializeOwned;
 use super::current::{self, Me, ParentProcess};
 use super::daemon;
 use super::method;
-use super::wire::{self, Boot, Location, Parcel, Report, Unpacked};
+use super::wire::{self, Boot, Inherited, Location, Parcel, Report, Strings, Unpacked};
 use crate::multiprocessing::connection::stream::{self, Stream};
 use crate::multiprocessing::connection::{RecvError, SendError};
 use crate::multiprocessing::transfer::Incoming;
 use crate::registry;
 use crate::sys::fds::Channel;
-use crate::sys::surroundings::Surroundings;
+use crate::sys::surroundings::{self, Surroundings};
 use crate::sys::{fds, image, signals};
 
 /// Runs one kind of function: what a [`Boot`] points at.
@@ -119,14 +120,14 @@ pub(crate) fn live(control: OwnedFd) -> ! {
     })))
 }
 
-/// Lives the child's life with this thread, which is named `main` already and is the only one, in a process that has what is
-/// told of `before` round it. Told what is wrong with it before it has begun, it says so and ends.
-pub(crate) fn live_on(control: OwnedFd, before: &Surroundings, sound: Result<(), String>) -> ! {
+/// Lives the child's life with this thread, which is named `main` already and is the only one, in a process that has `before`
+/// round it until it is told what its parent has.
+pub(crate) fn live_on(control: OwnedFd, before: &Surroundings) -> ! {
     end(catch_unwind(AssertUnwindSafe(|| {
         let Some((orders, control)) = take_orders(control, Some(before)) else {
             return false;
         };
-        match sound.and(orders) {
+        match orders {
             Ok(orders) => orders.carry_out(control),
             Err(reason) => control.cannot(reason),
         }
@@ -186,7 +187,10 @@ fn prepare(
     incoming: Incoming,
     before: Option<&Surroundings>,
 ) -> Result<Orders, String> {
-    let ours = |boot: &Boot| 1 + usize::from(boot.has_arena);
+    let ours = |boot: &Boot| {
+        let inherited = boot.inherited.as_ref().map_or(0, Inherited::descriptors);
+        1 + usize::from(boot.has_arena) + inherited
+    };
     let Unpacked {
         what: boot,
         ours,
@@ -205,12 +209,6 @@ fn prepare(
     // of this image; the control socket is a private pair, so nobody else can have sent this.
     let function = unsafe { std::mem::transmute::<usize, Trampoline>(code) };
 
-    if let (Some(wanted), Some(before)) = (&boot.surroundings, before) {
-        wanted
-            .take_on(before)
-            .map_err(|(what, error)| could_not_take_over(what, &error))?;
-    }
-
     let mut ours = ours.into_iter();
     let pidfd = ours
         .next()
@@ -220,6 +218,10 @@ fn prepare(
             .next()
             .ok_or("the descriptor of the arena is missing: too many open files?")?;
         registry::adopt_from_parent(arena);
+    }
+    if let (Some(inherited), Some(before)) = (boot.inherited, before) {
+        inherit(inherited, ours, before)
+            .map_err(|(what, error)| format!("{what} could not be taken over: {error}"))?;
     }
     if boot.daemon {
         daemon::watch(&pidfd).map_err(|error| format!("its parent cannot be watched: {error}"))?;
@@ -244,9 +246,43 @@ fn prepare(
     })
 }
 
-/// Why a forked child is not what its parent asked for.
-pub(super) fn could_not_take_over(what: &str, error: &std::io::Error) -> String {
-    format!("{what} could not be taken over: {error}")
+/// Takes on what the parent has, in a forked child.
+fn inherit(
+    inherited: Inherited,
+    mut descriptors: impl Iterator<Item = OwnedFd>,
+    before: &Surroundings,
+) -> Result<(), (&'static str, io::Error)> {
+    let mut next = |what| {
+        let lost = || (what, io::Error::from_raw_os_error(libc::EMFILE));
+        descriptors.next().ok_or_else(lost)
+    };
+    const DIRECTORY: &str = "its working directory";
+    let directory = next(DIRECTORY)?;
+    surroundings::go_to(directory.as_fd()).map_err(|error| (DIRECTORY, error))?;
+    const STREAMS: &str = "its standard streams";
+    for (number, is_open) in (0..).zip(inherited.streams) {
+        if is_open {
+            let stream = next(STREAMS)?;
+            surroundings::redirect(number, &stream).map_err(|error| (STREAMS, error))?;
+        }
+    }
+    const ENVIRONMENT: &str = "its environment";
+    let environment = match inherited.environment {
+        Strings::Same => None,
+        Strings::Here(strings) => Some(strings),
+        Strings::InFile(length) => {
+            let file = next(ENVIRONMENT)?;
+            let strings = fds::contents(file.as_fd(), length as usize);
+            Some(strings.map_err(|error| (ENVIRONMENT, error))?)
+        }
+    };
+    if let Some(strings) = environment {
+        // SAFETY: this thread is the only one since the fork.
+        unsafe { surroundings::replace_environment(strings) };
+    }
+    inherited.surroundings.take_on(before)?;
+    signals::unblock_all();
+    Ok(())
 }
 
 /// Runs the function in a thread of std's making: the first thread has no name, and no guard below its stack that std

@@ -3,16 +3,16 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::children::{self, Exit, Newborn};
 use super::error::ForkServerError;
 use super::status::Teller;
-use super::wire::{self, Hello, Parcel, Reply, Request, Role, Serve, Unpacked};
+use super::wire::{self, Hello, Inherited, Reply, Request, Role, Serve, Strings, Unpacked};
 use super::{NotInExecutable, start};
 use crate::registry;
 use crate::sys::clock::Deadline;
@@ -29,6 +29,7 @@ static SERVERS: Local<Servers> = Local::new(Servers {
     retired: Vec::new(),
     cannot: None,
     revision: 0,
+    last: None,
 });
 
 #[derive(Default)]
@@ -41,6 +42,8 @@ struct Servers {
     cannot: Option<u32>,
     /// Which choice of a preload function the running one knows.
     revision: usize,
+    /// When a process was last started.
+    last: Option<Instant>,
 }
 
 struct Server {
@@ -50,10 +53,17 @@ struct Server {
     environment: Vec<u8>,
     umask: UmaskTeller,
     kernel_tells: bool,
+    /// Whether a child was asked for whose reply has not been read.
+    asked: bool,
 }
 
+/// Starts that follow one another as quickly as this have the next child made while this one runs.
+const QUICK: Duration = Duration::from_millis(20);
 /// How long a server that has closed its socket, or has lost it, may take to end.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// An environment of more bytes goes through a file.
+const LONG: usize = 16 * 1024;
 
 /// Where in the executable the preload function is; 0 while there is none.
 static PRELOAD: AtomicUsize = AtomicUsize::new(0);
@@ -122,28 +132,47 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Has the server fork a child that waits for its orders, and packs these meanwhile: they tell what the child is to have
-/// round it.
-pub(super) fn fork<'a>(
-    pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
-) -> Result<(Newborn, Parcel<'a>), ForkServerError> {
+/// Why there is no process.
+pub(super) enum NotStarted {
+    /// The server cannot make one.
+    Server(ForkServerError),
+    /// It was there, and could not be told what to do.
+    Delivery(io::Error),
+}
+
+impl NotStarted {
+    pub(super) fn is_delivery(&self) -> bool {
+        matches!(self, NotStarted::Delivery(_))
+    }
+}
+
+/// Has the server fork a child, and has `deliver` tell it what to do, and what its parent has round it.
+pub(super) fn start(
+    deliver: impl Fn(&Newborn, Option<(Inherited, &[BorrowedFd<'_>])>) -> io::Result<()>,
+) -> Result<Newborn, NotStarted> {
     let mut servers = SERVERS.lock();
     servers.belong_here();
     servers.sweep();
     let mut tried_again = false;
-    loop {
-        match servers.fork(&pack) {
-            Ok(both) => return Ok(both),
-            Err(Trouble::Error(error)) => return Err(error),
+    let newborn = loop {
+        match servers.fork() {
+            Ok(newborn) => break newborn,
+            Err(Trouble::Error(error)) => return Err(NotStarted::Server(error)),
+            Err(Trouble::Gone) if tried_again => {
+                servers.retire(true);
+                return Err(NotStarted::Server(ForkServerError::Lost));
+            }
             // A child that it has made for us, if any, waits for orders that never come: its socket is at its end. So
             // nothing is done twice.
-            Err(Trouble::Gone) if tried_again => return Err(ForkServerError::Lost),
             Err(Trouble::Gone) => {
                 servers.retire(true);
                 tried_again = true;
             }
         }
-    }
+    };
+    servers.tell(&newborn, deliver)?;
+    servers.prepare_next();
+    Ok(newborn)
 }
 
 /// Collects servers that have ended.
@@ -206,10 +235,8 @@ impl Servers {
         self.sweep();
     }
 
-    fn fork<'a>(
-        &mut self,
-        pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
-    ) -> Result<(Newborn, Parcel<'a>), Trouble> {
+    /// A child that waits for its orders: one that was asked for before, if it lives still and is what it should be.
+    fn fork(&mut self) -> Result<Newborn, Trouble> {
         if let Some(more) = self.cannot {
             let by_preload = false;
             return Err(Trouble::Error(ForkServerError::Threads {
@@ -217,18 +244,16 @@ impl Servers {
                 by_preload,
             }));
         }
-        let (control, theirs) = fds::socket_pair()?;
-        let standing = Standing::of_this_thread(control.as_fd())?;
+        let standing = Standing::of_this_thread()?;
         let revision = REVISION.load(Acquire);
         let fits = |server: &Server| server.standing == standing && self.revision == revision;
         if self.running.as_ref().is_some_and(|server| !fits(server)) {
             self.retire(false);
         }
-        let environment = environment();
         let server = match &mut self.running {
             Some(server) => server,
             none => {
-                let started = Server::start(standing, environment.clone());
+                let started = Server::start(standing);
                 if let Err(Trouble::Error(ForkServerError::Threads {
                     more,
                     by_preload: false,
@@ -240,7 +265,41 @@ impl Servers {
                 none.insert(started?)
             }
         };
-        server.fork(control, theirs, environment, pack)
+        if server.asked {
+            let newborn = server.answer()?;
+            if !fds::wait_readable(&newborn.pidfd, Deadline::NOW)? {
+                return Ok(newborn);
+            }
+            // Somebody has killed it while it waited.
+        }
+        server.ask()?;
+        server.answer()
+    }
+
+    /// Tells a child what to do.
+    fn tell(
+        &self,
+        newborn: &Newborn,
+        deliver: impl Fn(&Newborn, Option<(Inherited, &[BorrowedFd<'_>])>) -> io::Result<()>,
+    ) -> Result<(), NotStarted> {
+        let server = self.running.as_ref().expect("it has made the child");
+        let told = server
+            .inherited()
+            .and_then(|(inherited, with)| deliver(newborn, Some((inherited, &with.descriptors()))));
+        // Without orders it finds its socket at its end, and exits.
+        told.map_err(NotStarted::Delivery)
+    }
+
+    /// Where starts follow one another quickly, the next child is made while this one runs.
+    fn prepare_next(&mut self) {
+        let now = Instant::now();
+        let before = self.last.replace(now);
+        if before.is_some_and(|before| now.duration_since(before) < QUICK)
+            && let Some(server) = &mut self.running
+        {
+            // If it is gone, the next start finds out.
+            let _ = server.ask();
+        }
     }
 }
 
@@ -257,7 +316,7 @@ fn environment() -> Vec<u8> {
 }
 
 impl Server {
-    fn start(standing: Standing, environment: Vec<u8>) -> Result<Server, Trouble> {
+    fn start(standing: Standing) -> Result<Server, Trouble> {
         if image::is_privileged() {
             let reason = "this program runs with more rights than the user who started it, and believes nobody who tells it what to do".into();
             return Err(Trouble::Error(ForkServerError::Unfit { reason }));
@@ -276,6 +335,7 @@ impl Server {
         let mut descriptors = vec![children::my_pidfd()?];
         descriptors.extend(arena.as_ref().map(AsFd::as_fd));
         let umask = UmaskTeller::new()?;
+        let environment = environment();
 
         let theirs = start::above_standard_streams(theirs)?;
         let marker = start::marker_for(Role::Zygote, &theirs)?;
@@ -300,8 +360,9 @@ impl Server {
             environment,
             umask,
             kernel_tells: false,
+            asked: false,
         };
-        let hello = match wire::send_whole(server.requests.as_fd(), &serve, &[], &descriptors) {
+        let hello = match wire::send_whole(server.requests.as_fd(), &serve, &descriptors) {
             Ok(()) => server.hear::<Hello>(|_| 0),
             Err(error) => Err(gone_or(error)),
         };
@@ -352,7 +413,7 @@ impl Server {
         if fds::wait_either(requests, process, Deadline::NEVER)? != Some(fds::First::One) {
             return Err(Trouble::Gone);
         }
-        let mut buffer = vec![0; 4096];
+        let mut buffer = vec![0; wire::MOST_PACKET];
         match wire::receive_whole(requests, &mut buffer, ours) {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(Trouble::Gone),
@@ -360,52 +421,76 @@ impl Server {
         }
     }
 
-    fn fork<'a>(
-        &self,
-        control: OwnedFd,
-        theirs: OwnedFd,
-        environment: Vec<u8>,
-        pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
-    ) -> Result<(Newborn, Parcel<'a>), Trouble> {
-        let streams = [0, 1, 2].map(surroundings::hands_down);
-        let status = match self.kernel_tells {
-            true => None,
-            false => Some(fds::pipe_without_waiting()?),
-        };
-        let (pipe, write) = status.unzip();
-        let changed = (environment != self.environment).then_some(&environment[..]);
-        let request = Request {
-            streams: streams.map(|stream| stream.is_some()),
-            has_environment: changed.is_some(),
-            has_status: write.is_some(),
-        };
-        let directory = surroundings::working_directory()?;
-        let mut ours = vec![theirs.as_fd(), directory.as_fd()];
-        ours.extend(streams.into_iter().flatten());
-        ours.extend(write.as_ref().map(AsFd::as_fd));
-        let body = changed.unwrap_or_default();
-        wire::send_whole(self.requests.as_fd(), &request, body, &ours).map_err(gone_or)?;
-        // Ours alone must not keep the pipe or the socket open.
-        drop((theirs, write));
-        // While the server forks.
-        let parcel = Surroundings::of_this_thread(&self.umask).and_then(|mine| pack(Some(mine)));
-        let Unpacked { what, ours, .. } = self.hear::<Reply>(|reply| usize::from(reply.is_ok()))?;
+    fn ask(&mut self) -> Result<(), Trouble> {
+        wire::send_whole(self.requests.as_fd(), Request, &[]).map_err(gone_or)?;
+        self.asked = true;
+        Ok(())
+    }
+
+    /// The child that was asked for.
+    fn answer(&mut self) -> Result<Newborn, Trouble> {
+        self.asked = false;
+        let told = 2 + usize::from(!self.kernel_tells);
+        let Unpacked { what, ours, .. } =
+            self.hear::<Reply>(|reply| if reply.is_ok() { told } else { 0 })?;
         let pid = what.map_err(io::Error::from_raw_os_error)?;
-        let pidfd = ours.into_iter().next().ok_or_else(|| {
-            io::Error::other("the child's descriptor was lost: too many open files?")
-        })?;
-        let server = self.process.clone();
-        let teller = match pipe {
-            None => Teller::Kernel(server),
-            Some(pipe) => Teller::Server { pipe, server },
+        let mut ours = ours.into_iter();
+        let (Some(pidfd), Some(control)) = (ours.next(), ours.next()) else {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE).into());
         };
-        let newborn = Newborn {
+        let server = self.process.clone();
+        let teller = match (self.kernel_tells, ours.next()) {
+            (true, _) => Teller::Kernel(server),
+            (false, Some(pipe)) => Teller::Server { pipe, server },
+            (false, None) => return Err(io::Error::from_raw_os_error(libc::EMFILE).into()),
+        };
+        Ok(Newborn {
             pid,
             pidfd,
             control,
             teller,
+        })
+    }
+
+    /// What a child of this thread would inherit, and the descriptors that go with it.
+    fn inherited(&self) -> io::Result<(Inherited, With)> {
+        let streams = [0, 1, 2].map(surroundings::hands_down);
+        let mut with = With {
+            directory: surroundings::working_directory()?,
+            streams: streams.into_iter().flatten().collect(),
+            environment: None,
         };
-        Ok((newborn, parcel?))
+        let environment = environment();
+        let environment = match environment.len() {
+            _ if environment == self.environment => Strings::Same,
+            ..=LONG => Strings::Here(environment),
+            length => {
+                with.environment = Some(fds::file_holding(&environment)?);
+                Strings::InFile(length as u64)
+            }
+        };
+        let inherited = Inherited {
+            surroundings: Surroundings::of_this_thread(&self.umask)?,
+            streams: streams.map(|stream| stream.is_some()),
+            environment,
+        };
+        Ok((inherited, with))
+    }
+}
+
+/// The descriptors that go with an [`Inherited`].
+struct With {
+    directory: OwnedFd,
+    streams: Vec<BorrowedFd<'static>>,
+    environment: Option<OwnedFd>,
+}
+
+impl With {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let mut all = vec![self.directory.as_fd()];
+        all.extend(&self.streams);
+        all.extend(self.environment.as_ref().map(AsFd::as_fd));
+        all
     }
 }
 

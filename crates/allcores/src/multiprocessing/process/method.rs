@@ -19,7 +19,7 @@ const VARIABLE: &str = "ALLCORES_START_METHOD";
 /// | costs | an exec: loading and linking the program | a fork of a process of a few hundred pages, whatever the size of this one |
 /// | the program's constructors (`.init_array`) run | in each child | once |
 /// | its parent, for the kernel | this process | the fork server, and init when that has ended |
-/// | SIGCHLD, `wait(2)`, `getppid(2)` | as usual | know nothing of it |
+/// | SIGCHLD, `wait(2)`, `getppid(2)` | as usual | know nothing of it, but of the server, which is a child of this process |
 /// | needs | | that no constructor of the program leaves threads behind |
 ///
 /// Unless one is chosen ([`set_start_method`], [`NewProcess::start_method`](super::NewProcess::start_method),
@@ -27,10 +27,13 @@ const VARIABLE: &str = "ALLCORES_START_METHOD";
 /// `Spawn` where not. Choosing `ForkServer` makes it an error where it cannot.
 ///
 /// The fork server is started by the first process that needs it, serves the process that started it and no other, ends
-/// when that ends, and is started again if it was killed; its children live on then. What this process *is* (its users,
-/// groups, capabilities, session, root directory, mounts and network) is compared at each start: after a change, `setuid`
-/// for one, another server takes its place. It stays in the control group and in the scheduling class in which it was
-/// started, and in namespaces of the other kinds: after a change of those choose `Spawn`.
+/// when that ends, and is started again if it was killed; its children live on then. Where starts follow one another
+/// quickly it keeps one child ready for the next. A program that waits for whatever children it has (`wait(2)` until there
+/// are none) would wait for the server: it is for `Spawn`.
+///
+/// What this process *is* (its users, groups, capabilities, session, root directory, mounts and network) is compared at
+/// each start: after a change, `setuid` for one, another server takes its place. It stays in the control group and in the
+/// scheduling class in which it was started, and in namespaces of the other kinds: after a change of those choose `Spawn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StartMethod {

@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsString};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use serde::Serialize;
@@ -11,12 +11,12 @@ use serde::de::DeserializeOwned;
 
 use super::child::{Trampoline, trampoline};
 use super::children::{self, Child, Newborn};
+use super::forkserver::NotStarted;
 use super::status::Teller;
-use super::wire::{self, Boot, Parcel, Role};
+use super::wire::{self, Boot, Inherited, Parcel, Role};
 use super::{Process, StartError, StartMethod, current, entry, forkserver, method, zygote};
 use crate::multiprocessing::connection::{SendError, stream};
 use crate::registry;
-use crate::sys::surroundings::Surroundings;
 use crate::sys::{exec, fds, image, pidfd};
 
 /// A process that has not been started: what [`Process::new`] makes. It can be started once.
@@ -128,7 +128,8 @@ fn launch<A: Serialize>(
     let handles = std::mem::take(&mut outgoing.descriptors);
     let arena = registry::descriptor_for_child();
     let myself = children::my_pidfd()?;
-    let pack = |surroundings: Option<Surroundings>| {
+    let deliver = |newborn: &Newborn, inherited: Option<(Inherited, &[BorrowedFd<'_>])>| {
+        let (inherited, descriptors) = inherited.unzip();
         let boot = Boot {
             version: wire::VERSION,
             fingerprint: executable.fingerprint().to_vec(),
@@ -140,42 +141,44 @@ fn launch<A: Serialize>(
             parent_name: me.name.clone(),
             has_arena: arena.is_some(),
             method: method::chosen_here(),
-            surroundings,
+            inherited,
         };
-        let ours = [myself].into_iter().chain(arena.as_ref().map(AsFd::as_fd));
-        Parcel::pack(&boot, Some(&body), ours.collect(), &handles)
-    };
-    let (newborn, parcel) = match method {
-        Some(StartMethod::Spawn) => spawn(pack)?,
-        Some(StartMethod::ForkServer) => forkserver::fork(pack)?,
-        None => match forkserver::fork(pack) {
-            Ok(both) => both,
-            // What it was to find is not there.
-            Err(error) if forkserver::has_preload() => return Err(error.into()),
-            Err(_) => spawn(pack)?,
-        },
-    };
-    match parcel.send(newborn.control.as_fd()) {
-        Ok(()) => {}
-        // It has died already. Joining will tell how.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(error) => {
-            let _ = pidfd::signal(newborn.pidfd.as_fd(), rustix::process::Signal::KILL);
-            let _ = newborn.teller.collect(newborn.pidfd.as_fd(), true);
-            return Err(match error.kind() {
-                io::ErrorKind::WouldBlock => StartError::NameTooLong { length: name.len() },
-                _ => error.into(),
-            });
+        let mut ours = vec![myself];
+        ours.extend(arena.as_ref().map(AsFd::as_fd));
+        ours.extend(descriptors.unwrap_or_default());
+        let orders = Parcel::pack(&boot, Some(&body), ours, &handles)?;
+        match orders.send(newborn.control.as_fd()) {
+            // It has died already. Joining will tell how.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            sent => sent,
         }
-    }
+    };
+    let newborn = match method {
+        Some(StartMethod::Spawn) => Err(None),
+        Some(StartMethod::ForkServer) => forkserver::start(deliver).map_err(Some),
+        None => forkserver::start(deliver).map_err(|error| match error {
+            // What it was to find is not there; or it is there, and cannot be told.
+            error if forkserver::has_preload() || error.is_delivery() => Some(error),
+            _ => None,
+        }),
+    };
+    let told = match newborn {
+        Ok(newborn) => Ok(newborn),
+        Err(None) => spawn(deliver),
+        Err(Some(NotStarted::Server(error))) => return Err(error.into()),
+        Err(Some(NotStarted::Delivery(error))) => Err(error),
+    };
+    let newborn = told.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => StartError::NameTooLong { length: name.len() },
+        _ => StartError::Io(error),
+    })?;
     Ok(Child::new(newborn, name, daemon, parcels))
 }
 
-/// A new process by posix_spawn, which waits for its orders, and these.
-fn spawn<'a>(
-    pack: impl Fn(Option<Surroundings>) -> io::Result<Parcel<'a>>,
-) -> io::Result<(Newborn, Parcel<'a>)> {
-    let parcel = pack(None)?;
+/// A new process by posix_spawn, told by `deliver` what to do.
+fn spawn(
+    deliver: impl Fn(&Newborn, Option<(Inherited, &[BorrowedFd<'_>])>) -> io::Result<()>,
+) -> io::Result<Newborn> {
     let (control, theirs) = fds::socket_pair()?;
     let theirs = above_standard_streams(theirs)?;
     let marker = marker_for(Role::Child, &theirs)?;
@@ -186,22 +189,20 @@ fn spawn<'a>(
     )?;
     drop(theirs);
     // It waits for its orders, so it is there still, even where SIGCHLD is ignored: the descriptor is its own.
-    match pidfd::open(pid) {
-        Ok(pidfd) => {
-            let teller = Teller::Wait;
-            let newborn = Newborn {
-                pid,
-                pidfd,
-                control,
-                teller,
-            };
-            Ok((newborn, parcel))
-        }
-        Err(error) => {
-            give_up(pid);
-            Err(error)
-        }
+    let told = pidfd::open(pid).and_then(|pidfd| {
+        let teller = Teller::Wait;
+        let newborn = Newborn {
+            pid,
+            pidfd,
+            control,
+            teller,
+        };
+        deliver(&newborn, None).map(|()| newborn)
+    });
+    if told.is_err() {
+        give_up(pid);
     }
+    told
 }
 
 /// Not onto a standard stream, should one of them be closed here.

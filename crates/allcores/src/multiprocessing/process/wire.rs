@@ -4,7 +4,8 @@
 //! [`connection`](crate::multiprocessing::connection); what the bytes do not carry goes along as descriptors.
 //!
 //! A process and its fork server have a socket of their own, which keeps messages apart: one [`Serve`] there, one
-//! [`Hello`] back, and from then on a [`Request`] and its [`Reply`], one after the other.
+//! [`Hello`] back, and from then on a [`Request`] and its [`Reply`], one after the other. What the child is to be goes to it
+//! alone, in its [`Boot`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -27,10 +28,10 @@ pub(crate) const MARKER: &str = "ALLCORES_CHILD";
 
 /// What does not fit into this goes through a file in memory, so that no socket buffer is ever full: neither `start` nor
 /// a child whose result nobody reads may block.
-const INLINE: usize = 32 * 1024;
+pub(crate) const INLINE: usize = 32 * 1024;
 
-/// Descriptors of ours in a message: the parent, the arena, the body.
-const OURS: usize = 3;
+/// Descriptors of ours in a message: the parent, the arena, the body; the directory, three streams, the environment.
+const OURS: usize = 8;
 
 /// What arguments and results may hand over.
 pub(crate) fn outgoing() -> Outgoing {
@@ -87,8 +88,8 @@ pub(crate) struct Boot {
     pub(crate) has_arena: bool,
     /// How it shall start processes itself, if somebody has chosen.
     pub(crate) method: Option<StartMethod>,
-    /// What it would inherit if it were a child of its parent, for one that is a fork server's.
-    pub(crate) surroundings: Option<Surroundings>,
+    /// For one that is a fork server's.
+    pub(crate) inherited: Option<Inherited>,
 }
 
 /// What a fork server must know to begin. Descriptors: the process that it serves, and its arena if there is one.
@@ -117,24 +118,38 @@ pub(crate) enum Hello {
     Unfit { reason: String },
 }
 
-/// Asks for a child. Descriptors: its control socket, its working directory, the standard streams that it has, and the
-/// pipe for its status. The body is its environment, if that is not the server's own.
+/// Asks for a child.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Request {
+pub(crate) struct Request;
+
+/// The number of the child, or the error number for which there is none. Descriptors: its pidfd, the far end of its control
+/// socket, and, if the server tells how it ends, the pipe by which it will.
+pub(crate) type Reply = Result<u32, i32>;
+
+/// What a child would inherit if its parent had made it. Descriptors: the working directory, the standard streams that are
+/// open, and the environment if that is long.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Inherited {
+    pub(crate) surroundings: Surroundings,
     pub(crate) streams: [bool; 3],
-    pub(crate) has_environment: bool,
-    pub(crate) has_status: bool,
+    pub(crate) environment: Strings,
 }
 
-impl Request {
+/// An environment, with a NUL behind each entry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Strings {
+    /// The fork server's own.
+    Same,
+    Here(Vec<u8>),
+    InFile(u64),
+}
+
+impl Inherited {
     pub(crate) fn descriptors(&self) -> usize {
         let streams = self.streams.iter().filter(|stream| **stream).count();
-        2 + streams + usize::from(self.has_status)
+        1 + streams + usize::from(matches!(self.environment, Strings::InFile(_)))
     }
 }
-
-/// The number of the child, whose pidfd comes along, or the error number for which there is none.
-pub(crate) type Reply = Result<u32, i32>;
 
 /// What a child says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,18 +249,15 @@ fn frame(what: impl Serialize, body: &[u8]) -> std::io::Result<(Vec<u8>, Option<
     Ok((frame, file))
 }
 
-/// Sends `what`, a body and descriptors as one message of a socket that keeps messages apart.
+/// Sends `what` and descriptors as one message of a socket that keeps messages apart.
 pub(crate) fn send_whole(
     socket: BorrowedFd<'_>,
     what: impl Serialize,
-    body: &[u8],
     ours: &[BorrowedFd<'_>],
 ) -> std::io::Result<()> {
-    let (frame, file) = frame(what, body)?;
-    let mut descriptors = ours.to_vec();
-    descriptors.extend(file.as_ref().map(AsFd::as_fd));
+    let (frame, _) = frame(what, &[])?;
     let parts = [std::io::IoSlice::new(&frame)];
-    let sent = fds::send(socket, &parts, &descriptors, Deadline::NEVER)?;
+    let sent = fds::send(socket, &parts, ours, Deadline::NEVER)?;
     debug_assert_eq!(sent, Some(frame.len()));
     Ok(())
 }
@@ -287,8 +299,8 @@ pub(crate) fn unpack<T: for<'de> Deserialize<'de>>(
     })
 }
 
-/// The longest message between a process and its fork server: what is inline, and a head.
-pub(crate) const MOST_PACKET: usize = INLINE + 16 * 1024;
+/// More than any message between a process and its fork server has, unless a panic's words are long.
+pub(crate) const MOST_PACKET: usize = 4096;
 
 /// One message of a socket that keeps them apart, and what came with it: `None` at its end.
 ///

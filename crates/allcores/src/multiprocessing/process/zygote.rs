@@ -14,6 +14,7 @@ use super::child;
 use super::wire::{self, Hello, Reply, Report, Request, Serve, Unpacked};
 use crate::registry;
 use crate::sys::clock::Deadline;
+use crate::sys::fds::First;
 use crate::sys::fork::{self, Forked};
 use crate::sys::surroundings::{self, Surroundings};
 use crate::sys::{fds, image, pidfd, signals};
@@ -46,7 +47,7 @@ pub(super) fn serve(requests: OwnedFd) -> ! {
     // For ever: both threads use them, and children close their copies by number.
     let requests: &'static OwnedFd = Box::leak(Box::new(requests));
     let unfit = |reason: String| -> ! {
-        let _ = wire::send_whole(requests.as_fd(), &Hello::Unfit { reason }, &[], &[]);
+        let _ = wire::send_whole(requests.as_fd(), &Hello::Unfit { reason }, &[]);
         fork::leave(0)
     };
     let mut ours = ours.into_iter();
@@ -68,6 +69,15 @@ pub(super) fn serve(requests: OwnedFd) -> ! {
         unfit(format!("its thread cannot be started: {error}"));
     }
     let _ = fds::wait_readable(served, Deadline::NEVER);
+    leave_unless_deaf()
+}
+
+/// The process that we served is gone, or has let go of us.
+fn leave_unless_deaf() -> ! {
+    // The control of the tests that kill must see one that stays.
+    while crate::sync::sleep::deaf() {
+        std::thread::park();
+    }
     fork::leave(0)
 }
 
@@ -86,14 +96,10 @@ struct Ledger {
 
 impl Zygote {
     fn run(self, orders: &Serve) -> ! {
-        // So that `ps` shows children as the program, and not as this thread.
-        if let Some(name) = program_name() {
-            let _ = rustix::thread::set_name(&name);
-        }
         let ledger = match self.prepare(orders) {
             Ok(ledger) => ledger,
             Err(why_not) => {
-                let _ = wire::send_whole(self.requests.as_fd(), &why_not, &[], &[]);
+                let _ = wire::send_whole(self.requests.as_fd(), &why_not, &[]);
                 fork::leave(0);
             }
         };
@@ -101,7 +107,7 @@ impl Zygote {
         let ready = surroundings::silence().and(mine).and_then(|mine| {
             let kernel_tells = ledger.is_none();
             let hello = Hello::Ready { kernel_tells };
-            wire::send_whole(self.requests.as_fd(), &hello, &[], &[]).map(|()| mine)
+            wire::send_whole(self.requests.as_fd(), &hello, &[]).map(|()| mine)
         });
         match ready {
             Ok(mine) => self.attend(&mine, ledger),
@@ -151,7 +157,7 @@ impl Zygote {
         };
         // Said at once where a panic is the end.
         child::watch_for_panics(move |report| {
-            let _ = wire::send_whole(self.requests.as_fd(), panicked(report), &[], &[]);
+            let _ = wire::send_whole(self.requests.as_fd(), panicked(report), &[]);
         });
         let outcome = catch_unwind(AssertUnwindSafe(preload));
         // What it has printed must not be printed by each child again.
@@ -168,81 +174,87 @@ impl Zygote {
             if let Some(ledger) = &mut ledger {
                 ledger.tell_until(self.requests.as_fd());
             }
-            let ours = Request::descriptors;
-            match wire::receive_whole(self.requests.as_fd(), &mut buffer, ours) {
-                Ok(Some(request)) => {
-                    let told = self.fork(mine, &mut ledger, request);
-                    if ledger.is_none() {
-                        // One that has ended while we looked after it ourselves is still there.
-                        signals::collect_children_at_once(true);
-                        while pidfd::collect_any().is_some() {}
-                    }
-                    if told.is_err() {
-                        break;
-                    }
+            let request = wire::receive_whole(self.requests.as_fd(), &mut buffer, |_: &Request| 0);
+            let Ok(Some(_)) = request else { break };
+            let reply = match self.fork(mine, &mut ledger) {
+                Ok((pid, descriptors)) => {
+                    let with: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                    self.reply(Ok(pid), &with)
                 }
-                Ok(None) | Err(_) => break,
+                Err(error) => self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
+            };
+            if ledger.is_none() {
+                // One that has ended while we looked after it ourselves is still there.
+                signals::collect_children_at_once(true);
+                while pidfd::collect_any().is_some() {}
+            }
+            if reply.is_err() {
+                break;
             }
         }
         // Nobody asks any more; whoever waits for a status is told it.
         if let Some(ledger) = &mut ledger {
             ledger.tell_all();
         }
-        fork::leave(0)
+        leave_unless_deaf()
     }
 
     fn reply(self, reply: Reply, with: &[BorrowedFd<'_>]) -> io::Result<()> {
-        wire::send_whole(self.requests.as_fd(), reply, &[], with)
+        wire::send_whole(self.requests.as_fd(), reply, with)
     }
 
-    /// Makes a child that will live the life that `request` asks for, and tells of it. An error ends the service.
+    /// A child that waits for its orders, and the descriptors that go with its number.
     fn fork(
         self,
         mine: &Surroundings,
         ledger: &mut Option<Ledger>,
-        request: Unpacked<Request>,
-    ) -> io::Result<()> {
-        if request.ours.len() != request.what.descriptors() {
-            // There was no room for them.
-            return self.reply(Err(libc::EMFILE), &[]);
+    ) -> io::Result<(u32, Vec<OwnedFd>)> {
+        let (ours, control) = fds::socket_pair()?;
+        let status = ledger
+            .is_some()
+            .then(fds::pipe_without_waiting)
+            .transpose()?;
+        // Its number is its own until it has been collected, and that is up to us. With a ledger it always is, and must not
+        // be said again: the kernel would drop a SIGCHLD that waits to be heard.
+        if ledger.is_none() {
+            signals::collect_children_at_once(false);
         }
-        // Its number is its own until it has been collected, and that is up to us.
-        signals::collect_children_at_once(false);
         // SAFETY: the other thread sleeps in poll(2) from beginning to end, and holds nothing.
-        let forked = match unsafe { fork::fork() } {
-            Ok(forked) => forked,
-            Err(error) => return self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
-        };
-        match forked {
+        match unsafe { fork::fork() }? {
             Forked::Child => {
-                drop(ledger.take());
-                for descriptor in [self.requests, self.served] {
-                    // SAFETY: this process's copies. The reference in the frames below is never used again, nor is the
-                    // thread here that watched the other.
-                    drop(unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) });
-                }
-                become_child(mine, request)
+                drop((ours, status, ledger.take()));
+                self.become_child(mine, control)
             }
             Forked::Parent(pid) => {
-                let pidfd = pidfd::open(pid);
-                let told = match &pidfd {
-                    Ok(pidfd) => self.reply(Ok(pid), &[pidfd.as_fd()]),
-                    // It finds its socket at its end, and exits.
-                    Err(error) => self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
-                };
-                if let (Some(ledger), Some(status)) = (ledger, status_pipe(request)) {
-                    ledger.children.push((pid, status));
+                let mut descriptors = vec![pidfd::open(pid)?, ours];
+                if let (Some(ledger), Some((pipe, write))) = (ledger, status) {
+                    ledger.children.push((pid, write));
+                    descriptors.push(pipe);
                 }
-                told
+                Ok((pid, descriptors))
             }
         }
     }
-}
 
-fn status_pipe(mut request: Unpacked<Request>) -> Option<OwnedFd> {
-    match request.what.has_status {
-        true => request.ours.pop(),
-        false => None,
+    /// In the child: waits for orders, and lives.
+    fn become_child(self, mine: &Surroundings, control: OwnedFd) -> ! {
+        IS_ZYGOTE.store(false, Relaxed);
+        let [_, served] = [self.requests, self.served].map(|descriptor| {
+            // SAFETY: this process's copy. The references in the frames below are never used again, nor is the thread
+            // here that watched the other.
+            unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) }
+        });
+        let _ = rustix::thread::set_name(c"allcores-ready");
+        // Whoever was to tell us may be gone, and somebody else hold a copy of the far end.
+        let waited = fds::wait_either(control.as_fd(), served.as_fd(), Deadline::NEVER);
+        if !matches!(waited, Ok(Some(First::One))) {
+            fork::leave(0);
+        }
+        drop(served);
+        if let Some(name) = program_name() {
+            let _ = rustix::thread::set_name(&name);
+        }
+        child::live_on(control, mine)
     }
 }
 
@@ -252,7 +264,7 @@ fn must_tell() -> bool {
         || !pidfd::tells_endings()
 }
 
-/// As the kernel names a process that runs a file of this name.
+/// As the kernel names a process that runs a file of this name: so that `ps` shows children as the program.
 fn program_name() -> Option<CString> {
     let path = std::env::args_os().next()?;
     let name = std::path::Path::new(&path).file_name()?.as_bytes();
@@ -309,37 +321,4 @@ impl Ledger {
             let _ = fds::write_now(pipe.as_fd(), &pidfd::status(ending).to_ne_bytes());
         }
     }
-}
-
-/// In the child: takes on what the caller has, and lives.
-fn become_child(before: &Surroundings, request: Unpacked<Request>) -> ! {
-    IS_ZYGOTE.store(false, Relaxed);
-    let Unpacked {
-        what, ours, body, ..
-    } = request;
-    let mut ours = ours.into_iter();
-    let (Some(control), Some(directory)) = (ours.next(), ours.next()) else {
-        fork::leave(1);
-    };
-    let taken_on = (|| {
-        for (number, is_open) in what.streams.into_iter().enumerate() {
-            let stream = is_open.then(|| ours.next()).flatten();
-            if let Some(stream) = stream {
-                surroundings::redirect(number as i32, &stream)
-                    .map_err(|error| ("its standard streams", error))?;
-            }
-        }
-        surroundings::go_to(directory.as_fd()).map_err(|error| ("its working directory", error))?;
-        Ok(())
-    })();
-    // The pipe for the status among them.
-    drop((ours, directory));
-    if what.has_environment {
-        // SAFETY: this thread is the only one after a fork.
-        unsafe { surroundings::replace_environment(body) };
-    }
-    signals::unblock_all();
-    let sound =
-        taken_on.map_err(|(what, error): (_, io::Error)| child::could_not_take_over(what, &error));
-    child::live_on(control, before, sound)
 }

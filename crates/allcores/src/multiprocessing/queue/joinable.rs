@@ -39,7 +39,7 @@ use crate::sync::Deadline;
 /// let child = Process::new(worker, queue.clone()).daemon(true).start()?;
 /// queue.put_many(&[1, 2, 3])?;
 /// queue.join()?;
-/// assert_eq!(queue.unfinished(), 0);
+/// assert_eq!(queue.unfinished_tasks(), 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct JoinableQueue<T>(Queue<T>);
@@ -55,13 +55,16 @@ impl<T> JoinableQueue<T> {
         Queue::make(arena::common()?, None, true, Location::caller()).map(JoinableQueue)
     }
 
-    /// A queue for `limit` messages at most.
+    /// A queue for `maxsize` messages at most.
     ///
     /// # Errors
     /// As for [`Queue::new`].
+    ///
+    /// # Panics
+    /// If `maxsize` is 0, as [`Queue::bounded`].
     #[track_caller]
-    pub fn bounded(limit: usize) -> Result<JoinableQueue<T>, ShmError> {
-        Queue::make(arena::common()?, Some(limit), true, Location::caller()).map(JoinableQueue)
+    pub fn bounded(maxsize: usize) -> Result<JoinableQueue<T>, ShmError> {
+        Queue::make(arena::common()?, Some(maxsize), true, Location::caller()).map(JoinableQueue)
     }
 
     /// As [`JoinableQueue::new`], in a separate arena: see [`Arena`].
@@ -82,7 +85,7 @@ impl<T> JoinableQueue<T> {
     }
 
     /// How many messages are not done yet: in the queue, or taken.
-    pub fn unfinished(&self) -> usize {
+    pub fn unfinished_tasks(&self) -> usize {
         self.0.core().unfinished() as usize
     }
 
@@ -137,7 +140,7 @@ impl<T> fmt::Debug for JoinableQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinableQueue")
             .field("queue", &self.0)
-            .field("unfinished", &self.unfinished())
+            .field("unfinished_tasks", &self.unfinished_tasks())
             .finish()
     }
 }

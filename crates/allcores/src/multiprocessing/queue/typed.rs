@@ -84,13 +84,16 @@ impl<T> Queue<T> {
         Queue::make(arena::common()?, None, false, Location::caller())
     }
 
-    /// A queue for `limit` messages at most; for none, 0, every put waits for ever or is refused.
+    /// A queue for `maxsize` messages at most.
     ///
     /// # Errors
     /// As for [`Queue::new`].
+    ///
+    /// # Panics
+    /// If `maxsize` is 0: Python takes that for no limit, which is [`Queue::new`] here.
     #[track_caller]
-    pub fn bounded(limit: usize) -> Result<Queue<T>, ShmError> {
-        Queue::make(arena::common()?, Some(limit), false, Location::caller())
+    pub fn bounded(maxsize: usize) -> Result<Queue<T>, ShmError> {
+        Queue::make(arena::common()?, Some(maxsize), false, Location::caller())
     }
 
     /// As [`Queue::new`], in a separate arena: see [`Arena`].
@@ -107,8 +110,8 @@ impl<T> Queue<T> {
     /// # Errors
     /// As for [`Queue::new`].
     #[track_caller]
-    pub fn bounded_in(arena: &Arena, limit: usize) -> Result<Queue<T>, ShmError> {
-        Queue::make(arena.inner(), Some(limit), false, Location::caller())
+    pub fn bounded_in(arena: &Arena, maxsize: usize) -> Result<Queue<T>, ShmError> {
+        Queue::make(arena.inner(), Some(maxsize), false, Location::caller())
     }
 
     pub(super) fn make(
@@ -117,6 +120,10 @@ impl<T> Queue<T> {
         counts_done: bool,
         location: &Location<'_>,
     ) -> Result<Queue<T>, ShmError> {
+        assert!(
+            limit != Some(0),
+            "a queue with room for nothing: Queue::new() makes one without a limit"
+        );
         let limit = limit.map(|limit| limit as u64);
         Core::create(arena, limit, counts_done, location).map(Queue::from_core)
     }
@@ -148,7 +155,7 @@ impl<T> Queue<T> {
     }
 
     /// How many messages it may hold; `None` for any number.
-    pub fn limit(&self) -> Option<usize> {
+    pub fn maxsize(&self) -> Option<usize> {
         self.core.limit().map(|limit| limit as usize)
     }
 
@@ -440,7 +447,7 @@ impl<T> fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue")
             .field("qsize", &self.qsize())
-            .field("limit", &self.limit())
+            .field("maxsize", &self.maxsize())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }

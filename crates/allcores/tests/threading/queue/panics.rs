@@ -218,6 +218,40 @@ fn a_simple_queue_may_be_put_to_while_an_item_is_dropped() {
 }
 
 #[test]
+fn a_thread_that_ends_may_put() {
+    static ENDED: SimpleQueue<u32> = SimpleQueue::new();
+    struct AtTheEnd(u32);
+    impl Drop for AtTheEnd {
+        fn drop(&mut self) {
+            ENDED.put(self.0);
+        }
+    }
+    thread_local! {
+        static BEFORE: Cell<Option<AtTheEnd>> = const { Cell::new(None) };
+        static AFTER: Cell<Option<AtTheEnd>> = const { Cell::new(None) };
+    }
+    // Whichever is destroyed first, what the library knows of the thread or what puts.
+    for used_before in [false, true] {
+        let thread = std::thread::spawn(move || {
+            BEFORE.set(Some(AtTheEnd(1)));
+            if used_before {
+                assert_eq!(ENDED.try_get(), None);
+            }
+            AFTER.set(Some(AtTheEnd(2)));
+        });
+        thread.join().unwrap();
+        let mut put = [ENDED.get(), ENDED.get()];
+        put.sort_unstable();
+        assert_eq!(put, [1, 2]);
+    }
+    scope(|s| s.spawn(|| BEFORE.set(Some(AtTheEnd(3)))).join())
+        .unwrap()
+        .unwrap();
+    assert_eq!(ENDED.get(), 3);
+    assert!(ENDED.is_empty());
+}
+
+#[test]
 fn an_item_is_dropped_once_wherever_it_is() {
     let dropped = AtomicU32::new(0);
     let item = || {

@@ -62,9 +62,10 @@ impl Bounds {
         E::custom(excess)
     }
 
+    /// So many items are about to come.
     #[inline]
-    fn item<E: Error>(&self) -> Result<(), E> {
-        match self.items.get().checked_sub(1) {
+    fn count<E: Error>(&self, items: usize) -> Result<(), E> {
+        match self.items.get().checked_sub(items as u64) {
             Some(left) => {
                 self.items.set(left);
                 Ok(())
@@ -78,6 +79,8 @@ impl Bounds {
 pub(super) struct Within<'c, T> {
     inner: T,
     left: u16,
+    /// Of a sequence: its items were counted before the first of them came.
+    counted: bool,
     bounds: &'c Bounds,
 }
 
@@ -86,6 +89,7 @@ impl<'c, T> Within<'c, T> {
         Within {
             inner,
             left: MOST_DEPTH,
+            counted: false,
             bounds,
         }
     }
@@ -101,11 +105,24 @@ impl<'c, T> Within<'c, T> {
         }
     }
 
+    /// On the same level: the items of a sequence or the entries of a map, of which there will be so many.
+    #[inline]
+    fn counted<U, E: Error>(&self, inner: U, items: Option<usize>) -> Result<Within<'c, U>, E> {
+        if let Some(items) = items {
+            self.bounds.count(items)?;
+        }
+        Ok(Within {
+            counted: items.is_some(),
+            ..self.as_deep(inner)
+        })
+    }
+
     /// On the same level.
     fn as_deep<U>(&self, inner: U) -> Within<'c, U> {
         Within {
             inner,
             left: self.left,
+            counted: false,
             bounds: self.bounds,
         }
     }
@@ -212,13 +229,15 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
 
     #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
-        let items = self.as_deep(items);
+        let hint = items.size_hint();
+        let items = self.counted(items, hint)?;
         self.inner.visit_seq(items)
     }
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
-        let entries = self.as_deep(entries);
+        let hint = entries.size_hint();
+        let entries = self.counted(entries, hint)?;
         self.inner.visit_map(entries)
     }
 
@@ -247,7 +266,9 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Within<'_, A> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, A::Error> {
-        self.bounds.item()?;
+        if !self.counted {
+            self.bounds.count(1)?;
+        }
         let seed = self.as_deep(seed);
         self.inner.next_element_seed(seed)
     }
@@ -266,7 +287,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<'_, A> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
-        self.bounds.item()?;
+        if !self.counted {
+            self.bounds.count(1)?;
+        }
         let seed = self.as_deep(seed);
         self.inner.next_key_seed(seed)
     }

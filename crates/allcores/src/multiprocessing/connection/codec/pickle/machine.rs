@@ -320,44 +320,49 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// The last `count` values, off the stack.
-    fn last(&mut self, count: usize) -> Result<Vec<Id>, PickleError> {
-        let start = self.stack.len().checked_sub(count);
-        match start {
-            Some(start) if start >= self.floor() => Ok(self.stack.split_off(start)),
+    /// Where the last `count` values begin.
+    fn last(&self, count: usize) -> Result<usize, PickleError> {
+        match self.stack.len().checked_sub(count) {
+            Some(start) if start >= self.floor() => Ok(start),
             _ => Err(self.broken("a value is missing on its stack")),
         }
     }
 
-    /// All values above the last mark, off the stack, with the mark.
-    fn marked(&mut self) -> Result<Vec<Id>, PickleError> {
-        match self.marks.pop() {
-            Some(start) => Ok(self.stack.split_off(start)),
-            None => Err(self.broken("a mark is missing on its stack")),
-        }
+    /// Where the values above the last mark begin, which is taken.
+    fn marked(&mut self) -> Result<usize, PickleError> {
+        let start = self.marks.pop();
+        start.ok_or_else(|| self.broken("a mark is missing on its stack"))
     }
 
-    fn take(&mut self, empty: What<'m>, contents: &[Id]) -> Result<(), PickleError> {
+    /// Makes a container of what is on the stack from `start` on.
+    fn take(&mut self, empty: What<'m>, start: usize) -> Result<(), PickleError> {
+        let contents = &self.stack[start..];
         if matches!(empty, What::Entries(_)) && !contents.len().is_multiple_of(2) {
             return Err(self.broken("a dict has a key without a value"));
         }
         let id = self.tree.container(empty, contents)?;
+        self.stack.truncate(start);
         self.stack.push(id);
         Ok(())
     }
 
     fn take_last(&mut self, count: usize, empty: What<'m>) -> Result<(), PickleError> {
-        let contents = self.last(count)?;
-        self.take(empty, &contents)
+        let start = self.last(count)?;
+        self.take(empty, start)
     }
 
     fn take_marked(&mut self, empty: What<'m>) -> Result<(), PickleError> {
-        let contents = self.marked()?;
-        self.take(empty, &contents)
+        let start = self.marked()?;
+        self.take(empty, start)
     }
 
-    fn add(&mut self, contents: &[Id], to: &'static str) -> Result<(), PickleError> {
-        let container = self.top()?;
+    /// Adds what is on the stack from `start` on to the container below it.
+    fn add(&mut self, start: usize, to: &'static str) -> Result<(), PickleError> {
+        let container = match start.checked_sub(1) {
+            Some(below) if below >= self.floor() => self.stack[below],
+            _ => return Err(self.broken("a value is missing on its stack")),
+        };
+        let contents = &self.stack[start..];
         match (self.tree.what(container), to) {
             (What::Items(Kind::List, _), "list") | (What::Items(Kind::Set, _), "set") => {}
             (What::Entries(_), "dict") if contents.len().is_multiple_of(2) => {}
@@ -366,17 +371,19 @@ impl<'m> Machine<'m> {
             }
             _ => return Err(self.broken("something is added to what takes no such thing")),
         }
-        self.tree.add(container, contents)
+        self.tree.add(container, contents)?;
+        self.stack.truncate(start);
+        Ok(())
     }
 
     fn add_last(&mut self, count: usize, to: &'static str) -> Result<(), PickleError> {
-        let contents = self.last(count)?;
-        self.add(&contents, to)
+        let start = self.last(count)?;
+        self.add(start, to)
     }
 
     fn add_marked(&mut self, to: &'static str) -> Result<(), PickleError> {
-        let contents = self.marked()?;
-        self.add(&contents, to)
+        let start = self.marked()?;
+        self.add(start, to)
     }
 
     /// The number of a memo's entry, as a line.
@@ -415,7 +422,7 @@ impl<'m> Machine<'m> {
         let is_latin1 = |encoding: &str| matches!(encoding, "latin1" | "latin-1");
         match (function, first, second, all.len()) {
             (Function::Set | Function::FrozenSet, None, None, 0) => {
-                self.take(Items(Kind::Set, Vec::new()), &[])
+                self.take_last(0, Items(Kind::Set, Vec::new()))
             }
             // Nobody can tell a set from the list of its items here.
             (Function::Set | Function::FrozenSet, Some(Items(Kind::List, _)), None, 1)
@@ -438,7 +445,7 @@ impl<'m> Machine<'m> {
                 self.stack.push(id);
                 Ok(())
             }
-            (Function::OrderedDict, None, None, 0) => self.take(Entries(Vec::new()), &[]),
+            (Function::OrderedDict, None, None, 0) => self.take_last(0, Entries(Vec::new())),
             _ => Err(self.broken("a call has arguments that plain data does without")),
         }
     }
