@@ -231,7 +231,6 @@ impl Stage {
 
 const SEGMENT: u64 = 64 << 10;
 
-/// Seen red: the word stored before the payload is written.
 fn put_short() {
     let stage = Stage::new(&[10, 20], 0, 1, 0);
     let message = message(VICTIMS, 24);

@@ -262,7 +262,7 @@ struct Nest(Queue<Nest>);
 
 /// Seen red: freeing what a message carried by recursion.
 fn queues_in_queues_to_any_depth() {
-    const DEPTH: usize = 500;
+    const DEPTH: usize = 1000;
     let before = usage_before();
     let mut outermost = Queue::<Nest>::new().unwrap();
     for _ in 0..DEPTH {
@@ -272,7 +272,7 @@ fn queues_in_queues_to_any_depth() {
     }
     let grown = usage();
     assert_eq!((grown.0, grown.2), (before.0 + DEPTH + 1, before.2 + DEPTH));
-    let dropper = std::thread::Builder::new().stack_size(128 << 10);
+    let dropper = std::thread::Builder::new().stack_size(64 << 10);
     let dropper = dropper.spawn(move || drop(outermost)).unwrap();
     dropper.join().unwrap();
     let now = usage();

@@ -6,7 +6,7 @@ use allcores::multiprocessing::{
     Array, ArrayError, Condition, Event, Lock, Pipe, Process, RawArray, RawValue, SimplexPipe,
     Value,
 };
-use allcores::shm::{Arena, Shareable, ShmError, map_common_again, resident};
+use allcores::shm::{Arena, Shareable, ShmError, map_common_again};
 
 const CHILDREN: usize = 3;
 const ROUNDS: u64 = 2_000;
@@ -402,30 +402,6 @@ fn two_mappings_show_the_same() {
     let guard = array.acquire().unwrap();
     assert!(elements.try_acquire().unwrap().is_none());
     drop(guard);
-}
-
-#[test]
-fn large_arrays_come_zeroed_and_give_their_memory_back() {
-    // In a process of its own, which nobody else takes memory in.
-    let child = Process::new(large, ()).start().unwrap();
-    child.join().unwrap();
-}
-
-fn large(_: ()) {
-    const LEN: usize = 5 << 20;
-    drop(Array::<u64>::new(LEN).unwrap());
-    let before = resident().unwrap();
-    for _ in 0..3 {
-        let array = Array::<u64>::new(LEN).unwrap();
-        let mut guard = array.acquire().unwrap();
-        assert_eq!(guard.len(), LEN);
-        assert!(guard.iter().all(|n| *n == 0));
-        guard.fill(u64::MAX);
-        drop(guard);
-        assert!(resident().unwrap() - before >= 8 * LEN as u64 - 8192);
-        drop(array);
-        assert!(resident().unwrap() <= before + 4 * 4096);
-    }
 }
 
 #[test]

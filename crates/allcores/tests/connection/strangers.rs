@@ -101,3 +101,20 @@ fn handles_go_to_strangers_on_this_machine_and_over_tcp_they_name_the_remedy() {
     one.send(&None).unwrap();
     assert!(other.recv().unwrap().is_none());
 }
+
+#[test]
+fn a_network_socket_is_known_as_one_however_it_comes() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let from_elsewhere = Connection::<Numbers, ()>::from_fd(socket.into()).unwrap();
+    let (a, b) = Pipe::<Connection<Numbers, ()>, ()>().unwrap();
+    a.send(&from_elsewhere).unwrap();
+    let handle = Pipe::<u32, u32>().unwrap().0;
+    for connection in [from_elsewhere, b.recv().unwrap()] {
+        let error = connection.send(&handle).unwrap_err();
+        assert!(
+            matches!(error, SendError::Transfer(TransferError::Network)),
+            "{error:?}"
+        );
+    }
+}

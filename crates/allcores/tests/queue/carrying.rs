@@ -166,7 +166,7 @@ fn bytes_of_a_message_with_handles() {
     assert_eq!(bytes[0], 7);
     // The handle was given up: the same bytes name nothing any more.
     queue.put_bytes(&bytes).unwrap();
-    assert!(matches!(queue.get(), Err(GetError::Decode { .. })));
+    assert!(matches!(queue.get(), Err(GetError::Transfer(_))));
     assert!(queue.is_empty());
 }
 

@@ -301,7 +301,11 @@ fn work_on((queue, _): (JoinableQueue<u32>, u8)) {
 fn nothing_is_lost_while_nobody_dies() {
     let queue = JoinableQueue::bounded(3).unwrap();
     let workers: Vec<_> = (0..3)
-        .map(|_| Process::new(work_on, (queue.clone(), 0)).start().unwrap())
+        .map(|_| {
+            // They end with this one, whatever becomes of it.
+            let worker = Process::new(work_on, (queue.clone(), 0)).daemon(true);
+            worker.start().unwrap()
+        })
         .collect();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let stop = std::sync::atomic::AtomicBool::new(false);

@@ -55,6 +55,25 @@ fn room_for_nothing() {
     let _ = Queue::<u8>::bounded(0);
 }
 
+#[test]
+fn bytes_wait_and_do_not_wait_as_values_do() {
+    let queue = Queue::<u8>::bounded(1).unwrap();
+    assert!(matches!(queue.try_get_bytes(), Err(GetError::Empty)));
+    assert!(matches!(
+        queue.get_bytes_timeout(SHORT),
+        Err(GetError::Empty)
+    ));
+    queue.put_bytes_timeout(b"tea", SHORT).unwrap();
+    assert!(matches!(queue.try_put_bytes(b"!"), Err(PutError::Full)));
+    assert!(matches!(
+        queue.put_bytes_timeout(b"!", SHORT),
+        Err(PutError::Full)
+    ));
+    assert_eq!(queue.try_get_bytes().unwrap(), b"tea");
+    queue.try_put_bytes(b"milk").unwrap();
+    assert_eq!(queue.get_bytes_timeout(SHORT).unwrap(), b"milk");
+}
+
 fn double((numbers, doubles): (Queue<u64>, Queue<u64>)) {
     while let Ok(number) = numbers.get() {
         doubles.put(&(2 * number)).unwrap();

@@ -17,6 +17,7 @@ const VARIABLE: &str = "ALLCORES_START_METHOD";
 /// |---|---|---|
 /// | the new process | this executable, started anew | a fork of a small process that was started so once |
 /// | costs | an exec: loading and linking the program | a fork of a process of a few hundred pages, whatever the size of this one |
+/// | the function's thread | the process's first one, for which std has no name (`<unnamed>` where a panic is printed) | one that std calls `main` |
 /// | the program's constructors (`.init_array`) run | in each child | once |
 /// | its parent, for the kernel | this process | the fork server, and init when that has ended |
 /// | SIGCHLD, `wait(2)`, `getppid(2)` | as usual | know nothing of it, but of the server, which is a child of this process |

@@ -11,6 +11,7 @@ mod forkserver;
 mod handle;
 mod method;
 mod reaper;
+mod server;
 mod start;
 mod status;
 mod wire;

@@ -29,8 +29,9 @@ pub(super) fn is_zygote() -> bool {
 
 /// Threads of the server's own.
 const OWN_THREADS: usize = 2;
-/// How long a thread that has been joined may take to leave the process.
-const LEAVING: Duration = Duration::from_secs(1);
+/// How long a thread that has been joined may take to leave the process: after the preload function, and before it, where
+/// whoever has threads of constructors has them for good, and spawns instead.
+const LEAVING: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(20)];
 
 /// Serves to the end, with the process's first thread.
 pub(super) fn serve(requests: OwnedFd) -> ! {
@@ -273,7 +274,8 @@ fn program_name() -> Option<CString> {
 
 /// That there are no threads whose locks a child would find taken for ever.
 fn only_our_threads(by_preload: bool) -> Result<(), Hello> {
-    let deadline = Deadline::after(LEAVING);
+    let [after, before] = LEAVING;
+    let deadline = Deadline::after(if by_preload { after } else { before });
     loop {
         let threads = std::fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
         if threads <= OWN_THREADS {

@@ -253,12 +253,36 @@ impl<T> Queue<T> {
         self.put_message(&[bytes], &[], Deadline::NOW)
     }
 
+    /// [`Queue::put_bytes`], waiting for room for `timeout` at most.
+    ///
+    /// # Errors
+    /// As for [`Queue::put_bytes`], and [`PutError::Full`] if the timeout passes.
+    pub fn put_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), PutError> {
+        self.put_message(&[bytes], &[], Deadline::after(timeout))
+    }
+
     /// Gets the bytes of the next message, whatever they are; handles in it are given up. Waits as [`Queue::get`] does.
     ///
     /// # Errors
     /// [`GetError::Closed`] and [`GetError::Disconnected`].
     pub fn get_bytes(&self) -> Result<Vec<u8>, GetError> {
         self.get_bytes_with(<[u8]>::to_vec)
+    }
+
+    /// Gets the bytes of the next message if there is one.
+    ///
+    /// # Errors
+    /// As for [`Queue::get_bytes`], and [`GetError::Empty`].
+    pub fn try_get_bytes(&self) -> Result<Vec<u8>, GetError> {
+        self.get_raw(Deadline::NOW, <[u8]>::to_vec)
+    }
+
+    /// [`Queue::get_bytes`], waiting for `timeout` at most.
+    ///
+    /// # Errors
+    /// As for [`Queue::get_bytes`], and [`GetError::Empty`] if the timeout passes.
+    pub fn get_bytes_timeout(&self, timeout: Duration) -> Result<Vec<u8>, GetError> {
+        self.get_raw(Deadline::after(timeout), <[u8]>::to_vec)
     }
 
     /// [`Queue::get_bytes`] into a buffer, whose contents are replaced and whose memory is used again.
@@ -287,7 +311,11 @@ impl<T> Queue<T> {
     /// # Errors
     /// As for [`Queue::get_bytes`].
     pub fn get_bytes_with<R>(&self, look: impl FnOnce(&[u8]) -> R) -> Result<R, GetError> {
-        self.get_message(Deadline::NEVER, |bytes, pinned| {
+        self.get_raw(Deadline::NEVER, look)
+    }
+
+    fn get_raw<R>(&self, deadline: Deadline, look: impl FnOnce(&[u8]) -> R) -> Result<R, GetError> {
+        self.get_message(deadline, |bytes, pinned| {
             look(message::raw(&self.core, bytes, pinned))
         })
     }
