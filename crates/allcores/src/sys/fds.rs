@@ -33,7 +33,7 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// every piece. As much as the system allows (`net.core.wmem_max`).
 pub(crate) fn widen(socket: BorrowedFd<'_>) {
     // The kernel doubles it, for its own part.
-    let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, 1 << 20);
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, 4 << 20);
 }
 
 /// A connected pair of sockets that keep messages apart (`SOCK_SEQPACKET`).

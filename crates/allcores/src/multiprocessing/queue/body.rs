@@ -59,8 +59,15 @@ pub(super) struct Moved {
 #[repr(C, align(64))]
 pub(super) struct Changes {
     pub(super) changed: EventCount,
-    /// How long it pays to look before sleeping, in nanoseconds; and how many waits there have been. Hints.
-    pub(super) patience: AtomicU32,
+    pub(super) patience: Patience,
+}
+
+/// Hints. On a line of its own: whoever makes changes looks at the event count each time.
+#[repr(C, align(64))]
+pub(super) struct Patience {
+    /// How long it pays to look before sleeping, in nanoseconds.
+    pub(super) length: AtomicU32,
+    /// How many waits there have been.
     pub(super) waits: AtomicU32,
 }
 

@@ -6,19 +6,15 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
-use super::body::{ACCOUNTS, Body, CLOSED, DIRTY, Moved, Position, Side};
-use super::record::{
-    self, Damaged, HEADER, HERE, Head, JUMP, LARGE, LONGEST_HERE, PINNED, SEGMENT,
-};
-use super::{poll, segments};
+use super::body::{ACCOUNTS, Body, CLOSED, DIRTY, Moved, Side};
+use super::poll;
+use super::record::{self, Damaged, SEGMENT};
 use crate::shm::arena::Arena;
 use crate::shm::cells::Kind;
 use crate::shm::handle::Handle;
 use crate::shm::layout::SLOTS;
-use crate::shm::pins::Pin;
 use crate::shm::{LONGEST_CELL, ShmError};
 use crate::sync::{Acquired, Deadline, Lock, Scope};
-use crate::sys;
 
 /// A handle on a queue of bytes.
 pub(crate) struct Core {
@@ -43,39 +39,6 @@ impl Drop for Core {
     }
 }
 
-/// Why nothing was put.
-#[derive(Debug)]
-pub(crate) enum NotPut {
-    Full,
-    Closed,
-    Interrupted,
-    /// It has so many bytes.
-    TooLong(usize),
-    Damaged,
-    Shm(ShmError),
-}
-
-/// Why nothing was taken.
-#[derive(Debug)]
-pub(crate) enum NotTaken {
-    Empty,
-    Closed,
-    Interrupted,
-    Damaged,
-}
-
-impl From<Damaged> for NotPut {
-    fn from(_: Damaged) -> NotPut {
-        NotPut::Damaged
-    }
-}
-
-impl From<Damaged> for NotTaken {
-    fn from(_: Damaged) -> NotTaken {
-        NotTaken::Damaged
-    }
-}
-
 /// The longest message, in bytes.
 pub(crate) const LONGEST: usize = LONGEST_CELL;
 
@@ -93,7 +56,11 @@ pub(super) enum NoTurn {
 
 impl<'a> Turn<'a> {
     #[inline]
-    fn take(core: &'a Core, side: &'a Side, deadline: Deadline) -> Result<Turn<'a>, NoTurn> {
+    pub(super) fn take(
+        core: &'a Core,
+        side: &'a Side,
+        deadline: Deadline,
+    ) -> Result<Turn<'a>, NoTurn> {
         let scope = core.scope();
         match side.lock.acquire(scope, deadline) {
             Acquired::Yes => {}
@@ -128,37 +95,6 @@ impl Drop for Turn<'_> {
         // SAFETY: the lock lies in a cell that is held by the handle that `take` borrowed.
         unsafe { Lock::release_mine(self.lock, self.scope) };
     }
-}
-
-/// A message of its own segment, still there; gone, and the segment with it, when this is dropped.
-pub(crate) struct LargeMessage<'a> {
-    core: &'a Core,
-    line: u32,
-    bytes: NonNull<u8>,
-    length: usize,
-    /// Whether it ends with pins.
-    pub(crate) pinned: bool,
-}
-
-impl LargeMessage<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: `take` checked that the segment has so many bytes. Nobody else knows the segment any more.
-        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), self.length) }
-    }
-}
-
-impl Drop for LargeMessage<'_> {
-    fn drop(&mut self) {
-        self.core.recycle(self.line, true);
-    }
-}
-
-/// A message that was taken out.
-pub(crate) enum Taken<'a> {
-    /// Its bytes were appended to the buffer; whether it ends with pins.
-    Copied(bool),
-    /// It is where it was.
-    Large(LargeMessage<'a>),
 }
 
 impl Core {
@@ -266,191 +202,9 @@ impl Core {
         }
     }
 
-    /// Puts as many of the messages as there is room for, in order and all at once; how many.
-    pub(crate) fn put_batch(
-        &self,
-        messages: &[Outbound<'_>],
-        deadline: Deadline,
-    ) -> Result<usize, NotPut> {
-        let large = if messages
-            .iter()
-            .any(|message| message.length() > LONGEST_HERE)
-        {
-            self.write_large(messages, deadline)?
-        } else {
-            Vec::new()
-        };
-        let body = self.body();
-        let side = &body.put;
-        let turn = Turn::take(self, side, deadline).map_err(|missed| match missed {
-            NoTurn::TimedOut => NotPut::Full,
-            NoTurn::Interrupted => NotPut::Interrupted,
-        })?;
-        if body.state.load(Relaxed) & CLOSED != 0 {
-            return Err(NotPut::Closed);
-        }
-        let word = side.moved.word.load(Relaxed);
-        let room = self.room(word);
-        if room == 0 {
-            return Err(NotPut::Full);
-        }
-        let mut at = Position(side.at[Moved::parity(word)].load(Relaxed));
-        let mut large = large.into_iter();
-        let mut put = 0;
-        let mut failed = None;
-        for message in messages
-            .iter()
-            .take(usize::try_from(room).unwrap_or(usize::MAX))
-        {
-            let own = (message.length() > LONGEST_HERE)
-                .then(|| large.next())
-                .flatten();
-            match self.write(&turn, at, message, own.as_ref()) {
-                Ok(next) => at = next,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-            // Named by a record from here on, or by the next one at this place.
-            own.into_iter().for_each(Kept::forget);
-            put += 1;
-        }
-        if put > 0 {
-            side.at[Moved::parity(word) ^ 1].store(at.0, Relaxed);
-            side.moved.cpu.store(sys::current_cpu() + 1, Relaxed);
-            // The one store by which all of them are in the queue.
-            side.moved
-                .word
-                .store(Moved::next(word, put as u64), Release);
-        }
-        drop(turn);
-        match (put, failed) {
-            (0, Some(error)) => Err(error),
-            (0, None) => Ok(0),
-            _ => {
-                body.items.changed.notify(self.scope(), put as u32);
-                Ok(put)
-            }
-        }
-    }
-
-    /// How many more messages the queue may hold. For the producer whose turn it is.
-    #[inline]
-    fn room(&self, word: u64) -> u64 {
-        let body = self.body();
-        if body.limit == u64::MAX {
-            return u64::MAX;
-        }
-        let put = Moved::count(word);
-        let left = |taken| body.limit.saturating_sub(put.wrapping_sub(taken));
-        let seen = left(body.put.seen.load(Relaxed));
-        if seen > 0 {
-            return seen;
-        }
-        let taken = Moved::count(body.get.moved.word.load(Acquire));
-        body.put.seen.store(taken, Relaxed);
-        left(taken)
-    }
-
-    /// Writes one record at `at`, or after a jump to a new segment; where the next one goes. Nobody sees it yet.
-    #[inline]
-    fn write(
-        &self,
-        turn: &Turn<'_>,
-        mut at: Position,
-        message: &Outbound<'_>,
-        own: Option<&Kept<'_>>,
-    ) -> Result<Position, NotPut> {
-        let length = message.length();
-        let flags = if message.pins.is_empty() { 0 } else { PINNED };
-        let (kind, payload) = match own {
-            Some(_) => (LARGE, 8),
-            None => (HERE, length),
-        };
-        let room = record::room(payload);
-        // Behind each record there is always room for a jump.
-        let fits = at.offset() as usize + room + HEADER <= SEGMENT;
-        let mut segment = match at.line() {
-            line if line != 0 && fits => self.known_segment(0, line)?,
-            line => {
-                let next = self.ring_segment(turn).map_err(NotPut::Shm)?;
-                if line == 0 {
-                    self.body().first.store(Position::new(next, 0).0, Release);
-                } else {
-                    let full = self.known_segment(0, line)?;
-                    let jump = Head {
-                        length: next,
-                        kind: JUMP,
-                        flags: 0,
-                    };
-                    // SAFETY: every record leaves room for this one, and no consumer reads past the last message.
-                    unsafe { record::write_head(full, at.offset(), jump) };
-                }
-                at = Position::new(next, 0);
-                self.known_segment(0, next)?
-            }
-        };
-        let head = Head {
-            length: length as u32,
-            kind,
-            flags,
-        };
-        // SAFETY: the segment has SEGMENT bytes, and the record fits behind `at`; no consumer reads past the last message.
-        unsafe {
-            record::write_head(segment, at.offset(), head);
-            segment = segment.add(at.offset() as usize + HEADER);
-            match own {
-                Some(own) => segment.cast::<u32>().write(own.line),
-                None => message.copy_to(segment),
-            }
-        }
-        Ok(Position::new(at.line(), at.offset() + room as u32))
-    }
-
-    #[cold]
-    /// Puts those messages that do not lie among others into segments of their own, before any lock is taken.
-    fn write_large(
-        &self,
-        messages: &[Outbound<'_>],
-        deadline: Deadline,
-    ) -> Result<Vec<Kept<'_>>, NotPut> {
-        let mut kept = Vec::new();
-        for message in messages {
-            let length = message.length();
-            if length <= LONGEST_HERE {
-                continue;
-            }
-            if length > LONGEST {
-                return Err(NotPut::TooLong(length));
-            }
-            if self.is_closed() {
-                return Err(NotPut::Closed);
-            }
-            if self.is_full() {
-                return Err(NotPut::Full);
-            }
-            let spare = match Turn::take(self, &self.body().put, deadline) {
-                Ok(turn) => self.spare_large(&turn, length),
-                Err(NoTurn::TimedOut) => return Err(NotPut::Full),
-                Err(NoTurn::Interrupted) => return Err(NotPut::Interrupted),
-            };
-            let line = match spare {
-                Some(line) => line,
-                None => self.new_segment(length).map_err(NotPut::Shm)?,
-            };
-            let own = Kept { core: self, line };
-            let segment = record::segment(self.arena(), line, length)?;
-            // SAFETY: the segment has room for the message, and this process alone keeps it.
-            unsafe { message.copy_to(segment) };
-            kept.push(own);
-        }
-        Ok(kept)
-    }
-
     /// A segment of the ring, looked up unless it is the same as last time.
     #[inline]
-    fn known_segment(&self, side: usize, line: u32) -> Result<NonNull<u8>, Damaged> {
+    pub(super) fn known_segment(&self, side: usize, line: u32) -> Result<NonNull<u8>, Damaged> {
         if self.known[side].load(Relaxed) == line {
             let offset = (line as usize + 1) * crate::shm::layout::LINE;
             // SAFETY: looked up once with SEGMENT bytes; cells neither move nor shrink, and arenas are never unmapped.
@@ -459,227 +213,5 @@ impl Core {
         let segment = record::segment(self.arena(), line, SEGMENT)?;
         self.known[side].store(line, Relaxed);
         Ok(segment)
-    }
-
-    /// Takes one message; a short one is appended to `buffer`.
-    #[inline]
-    pub(crate) fn take(
-        &self,
-        buffer: &mut Vec<u8>,
-        deadline: Deadline,
-    ) -> Result<Taken<'_>, NotTaken> {
-        let mut taken = Taken::Copied(false);
-        let each = finding(|message| match message {
-            Found::Here(bytes, pinned) => {
-                buffer.extend_from_slice(bytes);
-                taken = Taken::Copied(pinned);
-            }
-            Found::Large(message) => taken = Taken::Large(message),
-        });
-        self.take_batch(1, each, deadline)?;
-        Ok(taken)
-    }
-
-    /// Takes as many messages as there are, `most` at most, all at once, and gives each to `each`, which must not panic nor
-    /// use this queue; how many.
-    #[inline]
-    pub(crate) fn take_batch<'a>(
-        &'a self,
-        most: u64,
-        mut each: impl FnMut(Found<'_, 'a>),
-        deadline: Deadline,
-    ) -> Result<u64, NotTaken> {
-        let body = self.body();
-        let side = &body.get;
-        let turn = Turn::take(self, side, deadline).map_err(|missed| match missed {
-            NoTurn::TimedOut => NotTaken::Empty,
-            NoTurn::Interrupted => NotTaken::Interrupted,
-        })?;
-        let word = side.moved.word.load(Relaxed);
-        let count = Moved::count(word);
-        let mut seen = side.seen.load(Relaxed);
-        if seen == count {
-            // Closed before empty: what was put before the closing is found.
-            let closed = body.state.load(Acquire) & CLOSED != 0;
-            seen = Moved::count(body.put.moved.word.load(Acquire));
-            side.seen.store(seen, Relaxed);
-            if seen == count {
-                return Err(if closed {
-                    NotTaken::Closed
-                } else {
-                    NotTaken::Empty
-                });
-            }
-        }
-        let taken = most.min(seen.wrapping_sub(count));
-        let mut at = Position(side.at[Moved::parity(word)].load(Relaxed));
-        // Kept before they are out of the queue, given back after.
-        let mut drained = Drained::new();
-        for _ in 0..taken {
-            at = self.read(at, &mut drained, &mut each)?;
-        }
-        if self.counts_done() {
-            self.account(taken as i32);
-        }
-        side.at[Moved::parity(word) ^ 1].store(at.0, Relaxed);
-        side.moved.cpu.store(sys::current_cpu() + 1, Relaxed);
-        // The one store by which all of them are out of the queue.
-        side.moved.word.store(Moved::next(word, taken), Release);
-        drop(turn);
-        drained
-            .lines
-            .into_iter()
-            .chain(drained.more)
-            .filter(|line| *line != 0)
-            .for_each(|line| self.recycle(line, false));
-        if body.limit != u64::MAX {
-            body.room.changed.notify(self.scope(), taken as u32);
-        }
-        Ok(taken)
-    }
-
-    /// Reads the record at `at`, or after a jump; where the next one is.
-    #[inline]
-    fn read<'a>(
-        &'a self,
-        mut at: Position,
-        drained: &mut Drained,
-        each: &mut impl FnMut(Found<'_, 'a>),
-    ) -> Result<Position, Damaged> {
-        if at.line() == 0 {
-            at = Position(self.body().first.load(Acquire));
-        }
-        let mut segment = self.known_segment(1, at.line())?;
-        // SAFETY: looked up with SEGMENT bytes; producers do not write before the last message that is visible.
-        let mut head = unsafe { record::head(segment, at.offset()) }?;
-        if head.kind == JUMP {
-            let next = head.length;
-            self.keep(at.line(), SEGMENT);
-            drained.push(at.line());
-            at = Position::new(next, 0);
-            segment = self.known_segment(1, next)?;
-            // SAFETY: as above.
-            head = unsafe { record::head(segment, 0) }?;
-        }
-        let length = head.length as usize;
-        // SAFETY: `head` checked that the payload lies inside the segment.
-        let payload = unsafe { segment.add(at.offset() as usize + HEADER) };
-        let room = match head.kind {
-            HERE => {
-                // SAFETY: as above; the record is not written again before `moved` says that it is taken.
-                let bytes = unsafe { std::slice::from_raw_parts(payload.as_ptr(), length) };
-                each(Found::Here(bytes, head.flags & PINNED != 0));
-                record::room(length)
-            }
-            LARGE => {
-                // SAFETY: as above; a LARGE record has 8 bytes of payload.
-                let line = unsafe { payload.cast::<u32>().read() };
-                let bytes = record::segment(self.arena(), line, length)?;
-                self.keep(line, length);
-                each(Found::Large(LargeMessage {
-                    core: self,
-                    line,
-                    bytes,
-                    length,
-                    pinned: head.flags & PINNED != 0,
-                }));
-                record::room(8)
-            }
-            _ => return Err(Damaged),
-        };
-        Ok(Position::new(at.line(), at.offset() + room as u32))
-    }
-}
-
-/// A message to be put.
-pub(crate) struct Outbound<'a> {
-    pub(crate) parts: &'a [&'a [u8]],
-    pub(crate) pins: &'a [Pin],
-}
-
-impl Outbound<'_> {
-    /// With its pins.
-    #[inline]
-    fn length(&self) -> usize {
-        let pins = match self.pins.len() {
-            0 => 0,
-            pins => pins * 8 + 4,
-        };
-        self.parts.iter().map(|part| part.len()).sum::<usize>() + pins
-    }
-
-    /// # Safety
-    /// `to` must point to room for [`Outbound::length`] bytes that nobody else uses.
-    #[inline]
-    unsafe fn copy_to(&self, mut to: NonNull<u8>) {
-        for part in self.parts {
-            // SAFETY: the caller's word.
-            unsafe {
-                part.as_ptr()
-                    .copy_to_nonoverlapping(to.as_ptr(), part.len());
-                to = to.add(part.len());
-            }
-        }
-        if !self.pins.is_empty() {
-            let mut tail = Vec::new();
-            segments::append_pins(&mut tail, self.pins);
-            // SAFETY: as above: the length counts them.
-            unsafe {
-                tail.as_ptr()
-                    .copy_to_nonoverlapping(to.as_ptr(), tail.len())
-            };
-        }
-    }
-}
-
-/// A message that is being taken.
-pub(crate) enum Found<'m, 'q> {
-    /// Its bytes, and whether it ends with pins.
-    Here(&'m [u8], bool),
-    Large(LargeMessage<'q>),
-}
-
-/// Says of a closure that it may keep the large messages.
-pub(super) fn finding<'q, F: FnMut(Found<'_, 'q>)>(each: F) -> F {
-    each
-}
-
-/// A segment with a message that no record names yet; given back unless one does.
-struct Kept<'a> {
-    core: &'a Core,
-    line: u32,
-}
-
-impl Kept<'_> {
-    fn forget(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        self.core.recycle(self.line, true);
-    }
-}
-
-/// Segments of the ring that were left behind. Rarely more than one at a time.
-struct Drained {
-    lines: [u32; 1],
-    more: Vec<u32>,
-}
-
-impl Drained {
-    fn new() -> Drained {
-        Drained {
-            lines: [0],
-            more: Vec::new(),
-        }
-    }
-    fn push(&mut self, line: u32) {
-        if self.lines[0] == 0 {
-            self.lines[0] = line;
-        } else {
-            self.more.push(line);
-        }
     }
 }

@@ -6,9 +6,11 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Core, Found, LargeMessage, Outbound, finding};
+use super::core::Core;
 use super::error::{GetError, PutError, PutManyError};
 use super::message::{self, Attached};
+use super::put::Outbound;
+use super::take::{Found, LargeMessage, finding};
 use super::typed::Queue;
 use crate::sync::Deadline;
 use crate::sys::fork;

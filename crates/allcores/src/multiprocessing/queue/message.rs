@@ -5,9 +5,10 @@ use std::cell::Cell;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Core, LargeMessage, Taken};
+use super::core::Core;
 use super::error::{GetError, PutError};
 use super::segments;
+use super::take::{LargeMessage, Taken};
 use crate::multiprocessing::connection::codec::{Codec, Compact};
 use crate::multiprocessing::transfer::{self, Incoming, Outgoing, Parcels};
 use crate::shm::pins::{self, Pin};

@@ -1,6 +1,7 @@
 //! Queues between processes; see `README.md` beside this file.
 
 mod body;
+mod bytes;
 mod core;
 mod done;
 mod error;
@@ -8,9 +9,11 @@ mod joinable;
 mod many;
 mod message;
 mod poll;
+mod put;
 mod record;
 mod segments;
 mod simple;
+mod take;
 mod typed;
 mod wait;
 

@@ -18,8 +18,11 @@ const LONGEST_LOOK: u32 = 20_000;
 const SHORTEST_LOOK: u32 = 500;
 /// Now and then a long look is worth a try, or short ones would never learn that times have changed.
 const TRY_AGAIN: u32 = 32;
-/// How many looks between two glances at the clock.
-const LOOKS: u32 = 8;
+/// How many pauses there are between two looks, at first and at last. Each look takes the line from whoever is about to
+/// change it, and the line of the message after that: one that looks too eagerly is slower than one that comes back for
+/// several messages.
+const FIRST_PAUSES: u32 = 1;
+const MOST_PAUSES: u32 = 16;
 /// How often the CPU is offered to others before sleeping.
 const OFFERS: u32 = 12;
 
@@ -130,28 +133,30 @@ impl Core {
 /// Looks for what is to come, as long as that promises something; whether it came.
 fn look(changes: &Changes, other: &Moved, come: impl Fn() -> bool) -> bool {
     if !sys::has_one_cpu() && other.cpu.load(Relaxed) != sys::current_cpu() + 1 {
-        let waits = changes.waits.fetch_add(1, Relaxed);
-        let patience = match changes.patience.load(Relaxed) {
+        let hints = &changes.patience;
+        let waits = hints.waits.fetch_add(1, Relaxed);
+        let patience = match hints.length.load(Relaxed) {
             0 => LONGEST_LOOK,
             _ if waits.is_multiple_of(TRY_AGAIN) => LONGEST_LOOK,
             known => known.clamp(SHORTEST_LOOK, LONGEST_LOOK),
         };
         let until = nanos_since_boot() + u64::from(patience);
+        let mut pauses = FIRST_PAUSES;
         loop {
-            for _ in 0..LOOKS {
-                if come() {
-                    let longer = patience.saturating_mul(2).min(LONGEST_LOOK);
-                    changes.patience.store(longer, Relaxed);
-                    return true;
-                }
-                std::hint::spin_loop();
+            (0..pauses).for_each(|_| std::hint::spin_loop());
+            if come() {
+                let longer = patience.saturating_mul(2).min(LONGEST_LOOK);
+                hints.length.store(longer, Relaxed);
+                return true;
             }
-            if nanos_since_boot() >= until {
+            if pauses < MOST_PAUSES {
+                pauses *= 2;
+            } else if nanos_since_boot() >= until {
                 break;
             }
         }
         let shorter = (patience / 2).max(SHORTEST_LOOK);
-        changes.patience.store(shorter, Relaxed);
+        hints.length.store(shorter, Relaxed);
     }
     // For one that waits for this very CPU.
     for _ in 0..OFFERS {
