@@ -137,11 +137,21 @@ type Wire = (([u8; 16], u32, u32, u32, (u32, u32)), Option<u32>);
 fn a_handle_made_of_two_is_refused() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (reader, writer) = SimplexPipe::<Lock<u64>>().unwrap();
-    let locks = [Lock::new(1).unwrap(), Lock::new(2).unwrap()];
-    let [(one, _), (other, _)] = locks.each_ref().map(|lock| {
-        writer.send(lock).unwrap();
-        Compact::decode::<Wire>(&reader.recv_bytes().unwrap()).unwrap()
-    });
+    // Two of the same generation, whatever cells other tests have used before.
+    let mut sent: Vec<(Wire, Lock<u64>)> = Vec::new();
+    let ((one, _), (other, _), locks) = loop {
+        let lock = Lock::new(1).unwrap();
+        writer.send(&lock).unwrap();
+        let wire = Compact::decode::<Wire>(&reader.recv_bytes().unwrap()).unwrap();
+        let same = |(known, _): &(Wire, Lock<u64>)| known.0.2 == wire.0.2;
+        match sent.iter().position(same) {
+            Some(place) => {
+                let (known, first) = sent.swap_remove(place);
+                break (known, wire, [first, lock]);
+            }
+            None => sent.push((wire, lock)),
+        }
+    };
     assert_eq!((one.0, one.2, one.3), (other.0, other.2, other.3));
     // The place of one with the pin of the other.
     let mixed: Wire = ((one.0, one.1, one.2, one.3, other.4), None);
