@@ -54,7 +54,7 @@ impl Standing {
             capabilities,
             no_new_privileges: rustix::thread::no_new_privs().unwrap_or(false),
             filtered: is_filtered(),
-            session: rustix::process::getsid(None)?.as_raw_nonzero().get(),
+            session: session()?,
             root: (
                 root.stx_mnt_id,
                 root.stx_dev_major,
@@ -64,6 +64,16 @@ impl Standing {
             network: network()?,
             stack: rustix::process::getrlimit(Resource::Stack).current,
         })
+    }
+}
+
+/// The session of this process; 0 if its leader lies outside our namespace of processes, as in many containers (for
+/// which rustix has no value).
+fn session() -> io::Result<i32> {
+    // SAFETY: a question without pointers.
+    match unsafe { libc::getsid(0) } {
+        -1 => Err(io::Error::last_os_error()),
+        session => Ok(session),
     }
 }
 

@@ -15,7 +15,7 @@ const LIMITS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Surroundings {
     umask: u32,
-    /// The process group.
+    /// The process group; 0 if its leader lies outside our namespace of processes, as in many containers.
     group: i32,
     nice: i32,
     /// One bit for each CPU; no zero words at the end.
@@ -62,7 +62,8 @@ impl Surroundings {
     pub(crate) fn without_umask() -> io::Result<Surroundings> {
         Ok(Surroundings {
             umask: 0,
-            group: rustix::process::getpgrp().as_raw_nonzero().get(),
+            // SAFETY: a question without pointers. (rustix has no value for 0.)
+            group: unsafe { libc::getpgrp() },
             nice: rustix::process::getpriority_process(None)?,
             cpus: affinity()?,
             limits: std::array::from_fn(limit),
@@ -74,8 +75,14 @@ impl Surroundings {
         rustix::process::umask(Mode::from_raw_mode(self.umask));
         if self.group != before.group {
             // The group may have lost its last process meanwhile, or belong to another session.
-            let group = rustix::process::Pid::from_raw(self.group);
-            rustix::process::setpgid(None, group)
+            // A group outside our namespace has no name here, and 0 would ask for a new one.
+            let Some(group) = rustix::process::Pid::from_raw(self.group) else {
+                return Err((
+                    "its process group",
+                    io::Error::from(rustix::io::Errno::PERM),
+                ));
+            };
+            rustix::process::setpgid(None, Some(group))
                 .map_err(|error| ("its process group", error.into()))?;
         }
         if self.nice != before.nice {
