@@ -360,19 +360,9 @@ fn a_closed_pipe_is_no_failure() {
 
 /// Starts a demonstration that would take days, and waits until it counts in this way.
 fn endless(folder: &Path, way: &str) -> (Child, BufReader<std::process::ChildStderr>) {
-    endless_by(folder, way, "forkserver")
-}
-
-/// As [`endless`], with processes started by this method.
-fn endless_by(
-    folder: &Path,
-    way: &str,
-    method: &str,
-) -> (Child, BufReader<std::process::ChildStderr>) {
     let passes = u64::MAX.to_string();
     let mut command = allcores(&["demo", "--passes", &passes, "--way", way]);
     let mut child = command
-        .env("ALLCORES_START_METHOD", method)
         .arg(folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -423,41 +413,23 @@ fn children_of(parent: u32) -> Vec<Pid> {
     children.collect()
 }
 
-/// As `ps` shows it.
-fn name_of(process: Pid) -> String {
-    let path = format!("/proc/{}/comm", process.as_raw_nonzero());
-    std::fs::read_to_string(path).map_or_else(|_| String::new(), |name| name.trim().to_owned())
-}
-
 #[test]
 fn a_worker_that_is_killed_ends_it_with_an_error() {
     let folder = folder(&[("a", b"word")]);
-    for method in ["spawn", "forkserver"] {
-        let (mut child, mut stderr) = endless_by(folder.path(), "processes", method);
-        let worker = loop {
-            let children = children_of(child.id());
-            let workers: Vec<Pid> = match method {
-                "spawn" => children,
-                // They are the server's children, beside one that waits to become a worker.
-                _ => children
-                    .iter()
-                    .flat_map(|server| children_of(server.as_raw_nonzero().get() as u32))
-                    .filter(|worker| name_of(*worker) == "allcores")
-                    .collect(),
-            };
-            if let Some(worker) = workers.first() {
-                break *worker;
-            }
-            std::thread::yield_now();
-        };
-        kill_process(worker, Signal::KILL).unwrap();
-        let mut said = String::new();
-        stderr.read_to_string(&mut said).unwrap();
-        assert!(said.starts_with("allcores: a worker"), "{said}");
-        assert!(
-            said.contains("signal 9") || said.contains("started"),
-            "{method}: {said}"
-        );
-        assert_eq!(child.wait().unwrap().code(), Some(1));
-    }
+    let (mut child, mut stderr) = endless(folder.path(), "processes");
+    let worker = loop {
+        if let Some(worker) = children_of(child.id()).pop() {
+            break worker;
+        }
+        std::thread::yield_now();
+    };
+    kill_process(worker, Signal::KILL).unwrap();
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("allcores: a worker"), "{said}");
+    assert!(
+        said.contains("signal 9") || said.contains("started"),
+        "{said}"
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }

@@ -14,7 +14,7 @@ use crate::view::progress::Progress;
 use allcores::multiprocessing::process::ProcessError;
 use allcores::multiprocessing::{
     Barrier, Condition, Connection, Event, Lock, LockGuard, Never, OwnerDied, Process, RLock,
-    Semaphore, SimplexPipe, WaitError,
+    Semaphore, SimplexPipe, StartMethod, WaitError,
 };
 use allcores::shm::Shareable;
 use allcores::threading;
@@ -177,6 +177,8 @@ fn start_one(
     let process = Process::new(run, member)
         .name(format!("counter-{number}"))
         .daemon(true)
+        // Children of this very process: the table shows the CPU time that the kernel counts for them.
+        .start_method(StartMethod::Spawn)
         .start()
         .map_err(not_started)?;
     Ok(Worker { process, result })
