@@ -4,6 +4,7 @@ mod bench;
 mod bounded;
 mod commands;
 mod fuzz;
+mod python;
 mod steps;
 mod workspace;
 
@@ -61,6 +62,8 @@ enum Command {
         #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: u64,
     },
+    /// Build the Python package in place: `PYTHONPATH=python python3` finds it
+    Develop,
     /// Build the documentation; a warning is an error
     Docs,
     /// What continuous integration runs: the script .ci/run
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         } => commands::loom(preemptions, filter),
         Command::Storm { rounds, filter } => commands::storm(rounds, filter),
         Command::Fuzz { target, seconds } => commands::fuzz(target, seconds),
+        Command::Develop => python::develop(),
         Command::Docs => commands::docs(),
         Command::Ci => commands::ci(),
     }

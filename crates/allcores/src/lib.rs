@@ -24,6 +24,9 @@ pub(crate) mod sys;
 pub mod sync;
 
 #[cfg(not(allcores_loom))]
+#[doc(hidden)]
+pub mod face;
+#[cfg(not(allcores_loom))]
 pub mod multiprocessing;
 #[cfg(not(allcores_loom))]
 pub(crate) mod registry;

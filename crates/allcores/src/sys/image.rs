@@ -1,11 +1,14 @@
 //! The main executable in this process's memory: where its code lies, which build it is, what is left of its
 //! constructors. See dl_iterate_phdr(3), elf(5), getauxval(3).
 
-use std::ffi::{c_char, c_int, c_void};
+#[cfg(feature = "pre-main")]
+use std::ffi::c_char;
+use std::ffi::{c_int, c_void};
 use std::slice;
 use std::sync::OnceLock;
 
 /// A function of `.init_array`.
+#[cfg(feature = "pre-main")]
 pub(crate) type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
 /// The main executable, as it was loaded.
@@ -139,6 +142,7 @@ fn build_id(mut notes: &[u8]) -> Option<&[u8]> {
 
 // The borders of the executable's `.init_array`, which every linker defines for an executable; weak, so that a shared
 // object links without them, and gets zeros.
+#[cfg(feature = "pre-main")]
 std::arch::global_asm!(
     ".pushsection .data.rel.ro.allcores_constructors,\"aw\"",
     ".balign 8",
@@ -154,16 +158,19 @@ std::arch::global_asm!(
     ".popsection",
 );
 
+#[cfg(feature = "pre-main")]
 unsafe extern "C" {
     static allcores_constructors: [usize; 2];
 }
 
 /// The constructors of this image that run after `this`. Some linkers leave holes.
+#[cfg(feature = "pre-main")]
 pub(crate) fn constructors_after(this: Constructor) -> impl Iterator<Item = Constructor> {
     let after = words_after(this).iter();
     after.filter_map(|word| *word)
 }
 
+#[cfg(feature = "pre-main")]
 fn words_after(this: Constructor) -> &'static [Option<Constructor>] {
     // SAFETY: two words that the linker filled in.
     let [start, end] = unsafe { allcores_constructors };

@@ -1,5 +1,6 @@
 //! How a child comes to its function before `main`: a constructor that does nothing in any other process.
 
+#[cfg(feature = "pre-main")]
 use std::ffi::{c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

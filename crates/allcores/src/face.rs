@@ -1,0 +1,64 @@
+//! The door for faces in other languages: how their objects name what lies in the arena that a program shares with its
+//! children, and how that reaches a child that such a face starts by itself.
+//!
+//! Hidden from the documentation and without promise of stability, as [`sync`](crate::sync) is.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::multiprocessing::connection::{RecvError, SendError, stream};
+use crate::multiprocessing::transfer::{Incoming, Outgoing, Parcels};
+use crate::shm::{ShmError, arena};
+
+/// A value with handles in it, as bytes that a relative of this process can [`unpack`], once.
+///
+/// What the handles name is kept until then. Dropped before [`Packed::sent`], the bytes are worth nothing.
+pub struct Packed {
+    bytes: Vec<u8>,
+    parcels: Parcels,
+}
+
+impl Packed {
+    /// The bytes, on their way from here on: what their handles name lives until a receiver has unpacked them, and if
+    /// none ever does, as long as the arena.
+    pub fn sent(self) -> Vec<u8> {
+        self.parcels.delivered();
+        self.bytes
+    }
+}
+
+/// Packs a value whose handles name what lies in the common arena.
+///
+/// # Errors
+/// For handles that need a descriptor of their own, or lie in a separate arena.
+pub fn pack<T: Serialize>(value: &T) -> Result<Packed, SendError> {
+    let (encoded, mut outgoing) = stream::encode(value, Outgoing::over_pipe())?;
+    Ok(Packed {
+        bytes: encoded.payload().to_vec(),
+        parcels: outgoing.take_parcels(),
+    })
+}
+
+/// The value that a relative of this process packed.
+///
+/// # Errors
+/// If it is not that, has been unpacked before, or what it names is gone.
+pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecvError> {
+    stream::decode(bytes, Incoming::default())
+}
+
+/// The file of the common arena, which is made if there is none yet. It stays open as long as this process lives.
+///
+/// # Errors
+/// If it cannot be had.
+pub fn common_arena() -> Result<BorrowedFd<'static>, ShmError> {
+    arena::common().map(AsFd::as_fd)
+}
+
+/// Makes the arena of the parent's family this process's common one. To be called before this process uses any shared
+/// memory; later it has no effect.
+pub fn adopt_arena(file: OwnedFd) {
+    arena::adopt_from_parent(file);
+}

@@ -1,0 +1,3 @@
+"""Replaced piece by piece."""
+
+from multiprocessing.queues import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Replaced piece by piece."""
+
+from multiprocessing.sharedctypes import *  # noqa: F403

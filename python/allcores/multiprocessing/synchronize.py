@@ -1,0 +1,3 @@
+"""Replaced piece by piece."""
+
+from multiprocessing.synchronize import *  # noqa: F403

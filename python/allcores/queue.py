@@ -1,0 +1,3 @@
+"""Replaced piece by piece."""
+
+from queue import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Replaced piece by piece."""
+
+from threading import *  # noqa: F403
