@@ -2,6 +2,7 @@
 
 use crate::bounded;
 use crate::commands::{WATCHED, carry_out};
+use crate::python;
 use crate::steps::{self, BUILD, Plan};
 use crate::workspace::{cargo, root, target, targets_in};
 use clap::Args;
@@ -10,16 +11,21 @@ use std::process::{Command, ExitCode};
 
 /// What is compared with other crates has a workspace of its own in this folder.
 const PEERS: &str = "peers";
+/// The Python package has a harness of its own, in Python.
+const PYTHON: &str = "python";
 const PEERS_FOLDER: &str = "bench-peers";
 const TABLES: &str = "docs/benchmarks.md";
 
 #[derive(Args)]
 pub(crate) struct Bench {
     /// The benchmark: a file name of crates/allcores/benches without `.rs`, or `peers` for those against other crates, which
-    /// are built for this alone. Otherwise all but `peers`
+    /// are built for this alone, or `python` for the Python package against stock. Otherwise all but those two
     name: Option<String>,
     /// Only the figures whose name contains one of these
     filter: Vec<String>,
+    /// With `python`: only this task, such as T1 (may be given several times)
+    #[arg(long, value_name = "ID")]
+    only: Vec<String>,
     /// Ask the benchmarks for JSON on stdout
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
@@ -35,6 +41,9 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn run(bench: &Bench) -> ExitCode {
+    if bench.name.as_deref() == Some(PYTHON) {
+        return carry_out(python::bench(&python_args(bench)));
+    }
     if bench.write {
         return write(bench);
     }
@@ -53,6 +62,20 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
     run.args(&bench.filter);
     let build = command(name, &["--no-run"]);
     carry_out(Plan::Run(vec![(build, BUILD), (run, WATCHED)]))
+}
+
+/// What of our arguments is for `python/bench/run.py`; the filters are ids such as `T1`.
+fn python_args(bench: &Bench) -> Vec<String> {
+    let mut args: Vec<String> = Vec::new();
+    for (wanted, option) in [(bench.quick, "--quick"), (bench.write, "--write")] {
+        if wanted {
+            args.push(option.to_owned());
+        }
+    }
+    for id in bench.filter.iter().chain(&bench.only) {
+        args.extend(["--only".to_owned(), id.clone()]);
+    }
+    args
 }
 
 /// `cargo bench` for one benchmark, or for all of the library's.

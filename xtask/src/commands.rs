@@ -13,6 +13,10 @@ pub(crate) const WATCHED: Duration = Duration::from_secs(8 * 3600);
 pub(crate) fn carry_out(plan: Plan) -> ExitCode {
     let outcome = match plan {
         Plan::Run(tasks) => tasks.into_iter().try_for_each(steps::run_task),
+        Plan::Part(tasks, left_out) => {
+            println!("{left_out}");
+            tasks.into_iter().try_for_each(steps::run_task)
+        }
         Plan::Skip(why) | Plan::Fail(why) => Err(why),
     };
     match outcome {

@@ -64,6 +64,7 @@ enum Command {
     },
     /// Build the Python package in place: `PYTHONPATH=python python3` finds it
     Develop,
+    Conformance(python::Conformance),
     /// Build the documentation; a warning is an error
     Docs,
     /// What continuous integration runs: the script .ci/run
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         Command::Storm { rounds, filter } => commands::storm(rounds, filter),
         Command::Fuzz { target, seconds } => commands::fuzz(target, seconds),
         Command::Develop => python::develop(),
+        Command::Conformance(conformance) => conformance.run(),
         Command::Docs => commands::docs(),
         Command::Ci => commands::ci(),
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the steps, in the order in which a mistake is cheapest to learn of.
 
 use crate::bounded::{self, Failure};
+use crate::python;
 use crate::workspace::{cargo, root, target, targets_in};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -16,10 +17,22 @@ pub(crate) type Task = (Command, Duration);
 /// What a step does on this machine.
 pub(crate) enum Plan {
     Run(Vec<Task>),
+    /// Can run in part; what is not run, and why.
+    Part(Vec<Task>, String),
     /// Cannot run here; why, and what would change that.
     Skip(String),
     /// Must not be possible; why.
     Fail(String),
+}
+
+impl Plan {
+    /// All of it, unless something is left out.
+    pub(crate) fn part(tasks: Vec<Task>, left_out: Option<String>) -> Plan {
+        match left_out {
+            Some(what) => Plan::Part(tasks, what),
+            None => Plan::Run(tasks),
+        }
+    }
 }
 
 struct Step {
@@ -84,6 +97,21 @@ const STEPS: &[Step] = &[
         about: "the demonstration, on a small folder",
         plan: demo,
     },
+    Step {
+        name: "python",
+        about: "the wheel, in virtual environments: our own tests",
+        plan: python::tests,
+    },
+    Step {
+        name: "stubs",
+        about: "the stubs say what the Python modules have",
+        plan: python::stubs,
+    },
+    Step {
+        name: "suites",
+        about: "CPython's own tests on our types, the quick ones (all: cargo xtask conformance)",
+        plan: python::sampled,
+    },
 ];
 
 /// Prints the steps.
@@ -116,8 +144,14 @@ pub(crate) fn run(names: &[String]) -> ExitCode {
             step.about
         );
         let began = Instant::now();
+        let mut left_out = String::new();
         let outcome = match (step.plan)() {
             Plan::Run(tasks) => tasks.into_iter().try_for_each(run_task),
+            Plan::Part(tasks, what) => {
+                println!("{what}");
+                left_out = format!("  {what}");
+                tasks.into_iter().try_for_each(run_task)
+            }
             Plan::Skip(why) => {
                 println!("skipped: {why}");
                 lines.push(format!("{:<10} skipped: {why}", step.name));
@@ -129,7 +163,10 @@ pub(crate) fn run(names: &[String]) -> ExitCode {
         match outcome {
             Ok(()) => {
                 passed += 1;
-                lines.push(format!("{:<10} ok      {seconds:>7.1} s", step.name));
+                lines.push(format!(
+                    "{:<10} ok      {seconds:>7.1} s{left_out}",
+                    step.name
+                ));
             }
             Err(why) => {
                 failed += 1;
