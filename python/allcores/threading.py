@@ -1,3 +1,5 @@
 """Replaced piece by piece."""
 
 from threading import *  # noqa: F403
+
+from allcores._allcores import Lock, RLock

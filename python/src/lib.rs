@@ -6,6 +6,7 @@ mod block;
 mod connection;
 mod data;
 mod queue;
+mod raw;
 mod shared;
 mod threading;
 

@@ -173,6 +173,14 @@ impl RLock {
         }
     }
 
+    /// How often whoever holds it does, as far as one who does not can tell: for those who look in.
+    pub fn depth_of_holder(&self) -> u32 {
+        match self.holder.load(Relaxed) {
+            0 => 0,
+            _ => self.depth.load(Relaxed),
+        }
+    }
+
     /// The lock underneath: marks, recovery, who owns it.
     pub fn lock(&self) -> &Lock {
         &self.lock
