@@ -1,0 +1,7 @@
+"""Replaced piece by piece."""
+
+import sys
+
+import multiprocessing.heap
+
+sys.modules[__name__] = multiprocessing.heap

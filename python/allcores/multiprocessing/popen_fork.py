@@ -1,0 +1,68 @@
+"""Processes that begin as copies of their parent."""
+
+import atexit
+import os
+import sys
+from multiprocessing import popen_fork as _stock
+from multiprocessing import util
+
+from allcores.multiprocessing import _lifeline
+
+__all__ = ["Popen"]
+
+# Since 3.13 a forked child runs what it registered itself with atexit, and before none of it.
+_RUNS_ATEXIT = sys.version_info >= (3, 13)
+
+
+class Popen(_stock.Popen):
+    """A child of `os.fork`."""
+
+    _outcome_fd = None
+
+    def _launch(self, process_obj):
+        lifeline = _lifeline.reading_end()
+        outcome = os.memfd_create("allcores result")
+        code = 1
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                if _RUNS_ATEXIT:
+                    atexit._clear()
+                    atexit.register(util._exit_function)
+                process_obj._outcome_fd = outcome
+                code = process_obj._bootstrap(parent_sentinel=lifeline)
+            finally:
+                if _RUNS_ATEXIT:
+                    atexit._run_exitfuncs()
+                os._exit(code)
+        self.sentinel = sentinel_of(self.pid)
+        self._own(self.sentinel, outcome)
+
+    def _own(self, sentinel, outcome, *others):
+        """Takes the descriptors that are to be closed with this object."""
+        self._outcome_fd = outcome
+        self._descriptors = [sentinel, outcome, *others]
+        self.finalizer = util.Finalize(self, _close_all, (self._descriptors,))
+
+    def _forget_outcome(self):
+        """The result has been taken."""
+        descriptor, self._outcome_fd = self._outcome_fd, None
+        if descriptor is not None:
+            self._descriptors.remove(descriptor)
+            os.close(descriptor)
+
+
+def _close_all(descriptors):
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def sentinel_of(pid):
+    """A descriptor that is ready when the child has ended; it is no matter who else holds one."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        # It has ended, and somebody else has taken note of it: a descriptor that is ready.
+        reader, writer = os.pipe()
+        os.close(writer)
+        return reader
