@@ -69,11 +69,24 @@ fn adopt_orphans() {
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
 }
 
+/// Collects a child that has ended, this one or any (-1): they are orphans that nobody knows of. False if there is none.
+fn collect(pid: i32) -> bool {
+    let mut status = 0;
+    // SAFETY: room for the status; a child of ours that only we collect.
+    let pid = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
+    if pid > 0 && libc::WIFSTOPPED(status) {
+        // One that a server forked while it was led, and was ended before it could tell: it is led as well, stands at its
+        // first instruction, and has to come to its end by itself.
+        // SAFETY: plain numbers; it is stopped.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
+    }
+    pid > 0
+}
+
 /// Collects what has ended until nobody is left.
 fn nobody_is_left() {
     until("nothing is left of a killed process", || {
-        // SAFETY: any child: at this point they are orphans that nobody knows of.
-        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+        while collect(-1) {}
         children().is_empty()
     });
 }
@@ -82,8 +95,7 @@ fn nobody_is_left() {
 fn collect_all_but(one: i32) {
     for pid in list_of_children(std::process::id() as i32) {
         if pid != one {
-            // SAFETY: a child of ours that only we collect.
-            unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+            collect(pid);
         }
     }
 }
