@@ -11,10 +11,10 @@ from collections import deque as _deque
 from heapq import heappop as _heappop
 from heapq import heappush as _heappush
 from queue import Empty, Full
-from queue import SimpleQueue as SimpleQueue
 from queue import _PySimpleQueue as _PySimpleQueue
 from time import monotonic as _now
 
+from allcores._allcores import SimpleQueue
 from allcores.threading import Condition as _Condition
 from allcores.threading import Lock as _Lock
 
