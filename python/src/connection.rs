@@ -1,7 +1,0 @@
-//! Connections: bytes and objects over descriptors.
-
-use pyo3::prelude::*;
-
-pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
-}
