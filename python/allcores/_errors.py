@@ -1,13 +1,16 @@
-"""Errors that the standard library has no class for."""
+"""What can go wrong here and nowhere else. Everything else is raised as the standard library's own exceptions."""
 
 
 class OwnerDiedError(RuntimeError):
     """Who held this died while holding it. It is usable again, and what it protects may be half-changed.
 
-    `pid` is the process that died and `exitcode` how, as `Process.exitcode` says it; each is None if it is not known.
+    Raised once, by whoever wants it next, and *without* holding it: it can be acquired as ever. Where a lock must be held
+    on return (`Condition.wait`), it is held.
     """
 
-    def __init__(self, *args, pid=None, exitcode=None):
-        super().__init__(*args)
-        self.pid = pid
-        self.exitcode = exitcode
+    # Attributes of the class, and no `__init__`: a dead owner is found in Rust, where no Python code may run.
+    #: The process that died, if that is known. For messages to people: the number may be another process's by now.
+    pid: int | None = None
+    #: How it died, as `Process.exitcode` says it, if that is known.
+    exitcode: int | None = None
+    __module__ = "allcores"

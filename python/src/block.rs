@@ -55,3 +55,11 @@ pub(crate) fn deadline(timeout: Option<f64>) -> PyResult<Deadline> {
         Some(seconds) => Ok(Deadline::after(Duration::from_secs_f64(seconds))),
     }
 }
+
+/// [`deadline`] as multiprocessing takes timeouts: however far away, infinity too.
+pub(crate) fn lenient_deadline(timeout: Option<f64>) -> PyResult<Deadline> {
+    match timeout {
+        Some(seconds) if seconds > TIMEOUT_MAX => Ok(Deadline::NEVER),
+        timeout => deadline(timeout),
+    }
+}

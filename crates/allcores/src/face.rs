@@ -11,16 +11,25 @@ use serde::de::DeserializeOwned;
 use crate::multiprocessing::connection::{RecvError, SendError, stream};
 use crate::multiprocessing::transfer::{Incoming, Outgoing, Parcels};
 use crate::shm::{ShmError, arena};
+use crate::sync::Scope;
 
 /// A value with handles in it, as bytes that a relative of this process can [`unpack`], once.
 ///
 /// What the handles name is kept until then. Dropped before [`Packed::sent`], the bytes are worth nothing.
 pub struct Packed {
     bytes: Vec<u8>,
+    arenas: Vec<u8>,
     parcels: Parcels,
 }
 
 impl Packed {
+    /// The files of the arenas that the receiver must know before it unpacks: see [`meet_arena`]. They stay open as long as
+    /// this process lives.
+    pub fn arenas(&self) -> Vec<BorrowedFd<'static>> {
+        let file = |index: &u8| arena::at(Scope::arena(*index)).as_fd();
+        self.arenas.iter().map(file).collect()
+    }
+
     /// The bytes, on their way from here on: what their handles name lives until a receiver has unpacked them, and if
     /// none ever does, as long as the arena.
     pub fn sent(self) -> Vec<u8> {
@@ -29,14 +38,15 @@ impl Packed {
     }
 }
 
-/// Packs a value whose handles name what lies in the common arena.
+/// Packs a value with handles in it. The caller hands over their arenas.
 ///
 /// # Errors
-/// For handles that need a descriptor of their own, or lie in a separate arena.
+/// For handles that need a descriptor of their own.
 pub fn pack<T: Serialize>(value: &T) -> Result<Packed, SendError> {
-    let (encoded, mut outgoing) = stream::encode(value, Outgoing::over_pipe())?;
+    let (encoded, mut outgoing) = stream::encode(value, Outgoing::by_face())?;
     Ok(Packed {
         bytes: encoded.payload().to_vec(),
+        arenas: outgoing.arenas().to_vec(),
         parcels: outgoing.take_parcels(),
     })
 }
@@ -61,4 +71,18 @@ pub fn common_arena() -> Result<BorrowedFd<'static>, ShmError> {
 /// memory; later it has no effect.
 pub fn adopt_arena(file: OwnedFd) {
     arena::adopt_from_parent(file);
+}
+
+/// Has this process know an arena that a relative handed over: as its common one if it has none yet, and beside it
+/// otherwise.
+///
+/// # Errors
+/// If it is no arena, or cannot be mapped.
+pub fn meet_arena(file: OwnedFd) -> Result<(), ShmError> {
+    arena::meet(file)
+}
+
+/// The process that an owner's number in a lock word names, for messages to people. `None` if it is not known any more.
+pub fn process_of(scope: Scope, owner: u32) -> Option<u32> {
+    crate::registry::pid_of(scope, owner)
 }

@@ -1,9 +1,16 @@
 //! The primitives in the arena, seen by all processes of the family.
 
+pub(crate) mod arena;
+pub(crate) mod died;
 mod queue;
+pub(crate) mod raise;
+mod semlock;
 
 use pyo3::prelude::*;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(arena::arena_descriptor, module)?)?;
+    module.add_function(wrap_pyfunction!(arena::meet_arena, module)?)?;
+    semlock::register(module)?;
     queue::register(module)
 }

@@ -106,6 +106,13 @@ impl Event {
             .map(Event::from_handle)
     }
 
+    /// The words and the scope they lie in, for faces in other languages. Not part of the API.
+    #[doc(hidden)]
+    #[inline]
+    pub fn words(&self) -> (&sync::Event, sync::Scope) {
+        (self.handle.body(), self.handle.scope())
+    }
+
     /// Whether two handles name the same event.
     pub fn same(&self, other: &Event) -> bool {
         self.handle.same(&other.handle)

@@ -212,6 +212,13 @@ impl<T: Shareable> Lock<T> {
             .map(Lock::from_handle)
     }
 
+    /// The words and the scope they lie in, for faces in other languages. Not part of the API.
+    #[doc(hidden)]
+    #[inline]
+    pub fn words(&self) -> (&sync::Lock, sync::Scope) {
+        (&self.handle.body().lock, self.handle.scope())
+    }
+
     /// Whether two handles name the same lock.
     pub fn same(&self, other: &Lock<T>) -> bool {
         self.handle.same(&other.handle)

@@ -112,16 +112,21 @@ impl OwnedSemaphore {
     #[inline]
     fn acquire_until(&self, deadline: Deadline) -> bool {
         loop {
-            match self
-                .handle
-                .body()
-                .acquire(self.handle.scope(), self.accounts(), deadline)
-            {
+            match self.acquire_once(deadline) {
                 Waited::Yes => return true,
                 Waited::TimedOut => return false,
                 Waited::Interrupted => {}
             }
         }
+    }
+
+    /// One wait that a signal ends as well, for faces in other languages. Not part of the API.
+    #[doc(hidden)]
+    #[inline]
+    pub fn acquire_once(&self, deadline: Deadline) -> Waited {
+        self.handle
+            .body()
+            .acquire(self.handle.scope(), self.accounts(), deadline)
     }
 
     /// Returns a permit of this process and wakes one who waits.

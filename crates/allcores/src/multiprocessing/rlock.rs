@@ -189,6 +189,13 @@ impl<T: Shareable> RLock<T> {
             .map(RLock::from_handle)
     }
 
+    /// The words and the scope they lie in, for faces in other languages. Not part of the API.
+    #[doc(hidden)]
+    #[inline]
+    pub fn words(&self) -> (&sync::RLock, sync::Scope) {
+        (&self.handle.body().lock, self.handle.scope())
+    }
+
     /// Whether two handles name the same lock.
     pub fn same(&self, other: &RLock<T>) -> bool {
         self.handle.same(&other.handle)

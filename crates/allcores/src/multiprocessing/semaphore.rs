@@ -60,6 +60,20 @@ impl Semaphore {
         Semaphore::make(arena.inner(), words, Location::caller())
     }
 
+    /// For faces in other languages: `permits` that may grow to `most`. Not part of the API.
+    ///
+    /// # Errors
+    /// As for [`Semaphore::new`].
+    ///
+    /// # Panics
+    /// If `permits` is more than `most`, or that more than 2^31 - 1.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn with_most(permits: u32, most: u32) -> Result<Semaphore, ShmError> {
+        let words = sync::Semaphore::new(permits, most);
+        Semaphore::make(arena::common()?, words, Location::caller())
+    }
+
     fn make(
         arena: &'static arena::Arena,
         words: sync::Semaphore,
@@ -162,6 +176,13 @@ impl Semaphore {
         self.handle
             .through(Kind::Semaphore, scope)
             .map(Semaphore::from_handle)
+    }
+
+    /// The words and the scope they lie in, for faces in other languages. Not part of the API.
+    #[doc(hidden)]
+    #[inline]
+    pub fn words(&self) -> (&sync::Semaphore, sync::Scope) {
+        (self.handle.body(), self.handle.scope())
     }
 
     /// Whether two handles name the same semaphore.

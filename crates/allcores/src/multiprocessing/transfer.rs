@@ -168,6 +168,8 @@ pub(crate) struct Outgoing {
     parcels: Parcels,
     room: usize,
     carrier: Carrier,
+    /// The places of the arenas that a face has to hand over.
+    arenas: Vec<u8>,
     /// The name of a codec that carries no handles.
     barred_by: Option<&'static str>,
     /// Whoever receives the message may be an unrelated program.
@@ -183,6 +185,8 @@ enum Carrier {
     Network,
     /// A queue in the arena with this id.
     Queue([u8; 16]),
+    /// Whatever a face in another language starts its children with: it hands the arenas over by itself.
+    Face,
 }
 
 /// All parcels of one message. Dropped without a word, they are lost.
@@ -221,6 +225,19 @@ impl Outgoing {
             carrier: Carrier::Pipe,
             ..Outgoing::default()
         }
+    }
+
+    /// For bytes that a face in another language sends on its own way, between relatives.
+    pub(crate) fn by_face() -> Outgoing {
+        Outgoing {
+            carrier: Carrier::Face,
+            ..Outgoing::default()
+        }
+    }
+
+    /// The places of the arenas that the handles in the message lie in, where a face hands them over.
+    pub(crate) fn arenas(&self) -> &[u8] {
+        &self.arenas
     }
 
     /// For a message in a queue of that arena.
@@ -268,7 +285,7 @@ impl Outgoing {
         admit(self.barred_by)?;
         match self.carrier {
             Carrier::Descriptors => {}
-            Carrier::Pipe => return Err(TransferError::OneWayPipe),
+            Carrier::Pipe | Carrier::Face => return Err(TransferError::OneWayPipe),
             Carrier::Network => return Err(TransferError::Network),
             Carrier::Queue(_) => return Err(TransferError::InQueue),
         }
@@ -581,6 +598,22 @@ pub fn carries_descriptors() -> bool {
 pub(crate) fn in_queue_of(arena: [u8; 16]) -> bool {
     OPEN.with_borrow(|open| {
         matches!(open.last(), Some(Context { way: Way::Out(out), .. }) if out.carrier == Carrier::Queue(arena))
+    })
+}
+
+/// Whether a face sends the message that is being serialised on this thread: then it is told of the arena at this place,
+/// and sees to it that the receiver has it.
+pub(crate) fn handed_over_by_face(arena: u8) -> bool {
+    OPEN.with_borrow_mut(|open| match open.last_mut() {
+        Some(Context {
+            way: Way::Out(out), ..
+        }) if out.carrier == Carrier::Face => {
+            if !out.arenas.contains(&arena) {
+                out.arenas.push(arena);
+            }
+            true
+        }
+        _ => false,
     })
 }
 

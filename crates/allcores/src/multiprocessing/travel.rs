@@ -46,6 +46,8 @@ fn pack<B, S: Serializer>(
     let descriptor = if transfer::in_queue_of(arena.header().id) {
         // Whoever gets the message has the queue, and so the arena.
         None
+    } else if transfer::handed_over_by_face(arena.scope().index() as u8) {
+        None
     } else if transfer::carries_descriptors() || !arena::is_common(arena) || transfer::is_in_queue()
     {
         let index = transfer::attach_shared(arena.scope().index() as u64, arena.as_fd());

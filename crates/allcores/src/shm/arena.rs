@@ -113,6 +113,19 @@ pub(crate) fn adopt_from_parent(descriptor: OwnedFd) {
     }
 }
 
+/// Has this process know the arena in a file that a relative handed over: as its common one if it has none yet.
+pub(crate) fn meet(descriptor: OwnedFd) -> Result<(), ShmError> {
+    let id = look_at(descriptor.as_fd())?.id;
+    {
+        let mut common = COMMON.lock();
+        if common.arena.is_none() && common.inherited.is_none() {
+            common.inherited = Some(descriptor);
+            return Ok(());
+        }
+    }
+    by_id(id, Some(descriptor)).map(|_| ())
+}
+
 /// The arena with this id, mapping it from `descriptor` if this process does not have it yet.
 pub(crate) fn by_id(id: [u8; 16], descriptor: Option<OwnedFd>) -> Result<&'static Arena, ShmError> {
     // The inherited one may be meant.

@@ -101,9 +101,9 @@ impl Lock {
         self.acquire(scope, Deadline::NOW)
     }
 
-    /// The fast half of [`Lock::acquire`]: takes a free lock that nobody waits for.
+    /// The fast half of [`Lock::acquire`]: takes a free lock that nobody waits for. `me` is what the scope calls the caller.
     #[inline]
-    pub(crate) fn take_free(&self, me: u32) -> bool {
+    pub fn take_free(&self, me: u32) -> bool {
         // Acquire: what the last owner wrote is seen.
         self.word.compare_exchange(0, me, Acquire, Relaxed).is_ok()
     }

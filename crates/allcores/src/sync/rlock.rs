@@ -78,6 +78,23 @@ impl RLock {
     #[inline]
     pub fn acquire(&self, scope: Scope, deadline: Deadline) -> Acquired {
         let me = scope.me_and_thread();
+        if self.take_free(me) {
+            return Acquired::Yes;
+        }
+        let taken = self.acquire_waiting(scope, me, deadline);
+        if taken.is_held() {
+            self.hold_once(me);
+        }
+        taken
+    }
+
+    /// The fast half of [`RLock::acquire`]: takes the lock once more, or if it is free and nobody waits for it. `me` is what
+    /// the scope calls the calling thread.
+    ///
+    /// # Panics
+    /// As [`RLock::acquire`].
+    #[inline]
+    pub fn take_free(&self, me: u64) -> bool {
         // Relaxed everywhere but in the word: only I write my own name here, and only while I hold the word.
         if self.holder.load(Relaxed) == me {
             let depth = self.depth.load(Relaxed);
@@ -87,18 +104,19 @@ impl RLock {
                     .expect("an RLock is held at most 2^32 - 1 times"),
                 Relaxed,
             );
-            return Acquired::Yes;
+            return true;
         }
-        let owner = (me >> 32) as u32;
-        let taken = match self.lock.take_free(owner) {
-            true => Acquired::Yes,
-            false => self.acquire_waiting(scope, me, deadline),
-        };
-        if taken.is_held() {
-            self.holder.store(me, Relaxed);
-            self.depth.store(1, Relaxed);
+        if !self.lock.take_free((me >> 32) as u32) {
+            return false;
         }
-        taken
+        self.hold_once(me);
+        true
+    }
+
+    #[inline]
+    fn hold_once(&self, me: u64) {
+        self.holder.store(me, Relaxed);
+        self.depth.store(1, Relaxed);
     }
 
     /// A call of its own: the heirs would have to lie in memory on the fast path otherwise.

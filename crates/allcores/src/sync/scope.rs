@@ -65,18 +65,22 @@ impl Scope {
         }
     }
 
-    /// This thread among all threads of all processes in this scope.
+    /// This thread among all threads of all processes in this scope: `what lock words call me << 32 | its number`.
+    /// Registers on first use.
+    ///
+    /// # Panics
+    /// If the arena has no room for one more thread or process.
     #[inline]
-    pub(crate) fn me_and_thread(self) -> u64 {
+    pub fn me_and_thread(self) -> u64 {
         match identity::cached_with_thread(self.index()) {
             0 => u64::from(self.introduce()) << 32 | u64::from(identity::thread_number()),
             me => me,
         }
     }
 
-    /// [`Scope::me_and_thread`] without registering.
+    /// [`Scope::me_and_thread`] without registering: 0 for a thread that has never been here.
     #[inline]
-    pub(crate) fn known_and_thread(self) -> u64 {
+    pub fn known_and_thread(self) -> u64 {
         identity::cached_with_thread(self.index())
     }
 
