@@ -48,6 +48,10 @@ pub(crate) mod calls {
             name: *mut PyObject,
             ...
         ) -> *mut PyObject;
+        /// Whether `object` is true: 1, 0, or -1 with an exception set.
+        pub(crate) fn PyObject_IsTrue(object: *mut PyObject) -> std::ffi::c_int;
+        /// Gives a reference back; null is nothing.
+        pub(crate) fn Py_DecRef(object: *mut PyObject);
         pub(super) fn PyObject_ClearWeakRefs(object: *mut PyObject);
     }
 }
@@ -421,6 +425,37 @@ impl Args {
     pub(crate) fn only(self) -> Option<*mut PyObject> {
         // SAFETY: there is one.
         (self.positions == 1 && self.names.is_null()).then(|| unsafe { *self.values })
+    }
+
+    /// The only argument, by position or with this name; None (Python's) if there is none at all, and `None` if what was
+    /// given is anything else. Borrowed.
+    pub(crate) fn one_of(self, name: &CStr) -> Option<*mut PyObject> {
+        // SAFETY: None lives for ever; the names are a tuple of strings, or null; the values are as many as both say.
+        unsafe {
+            if self.is_empty() {
+                return Some(ffi::Py_None());
+            }
+            let named = match self.names.is_null() {
+                true => 0,
+                false => ffi::PyTuple_Size(self.names),
+            };
+            let fits = match (self.positions, named) {
+                (1, 0) => true,
+                (0, 1) => {
+                    let given = ffi::PyTuple_GetItem(self.names, 0);
+                    ffi::PyUnicode_CompareWithASCIIString(given, name.as_ptr()) == 0
+                }
+                _ => false,
+            };
+            fits.then(|| *self.values)
+        }
+    }
+
+    /// All of exactly three, given by position. Borrowed.
+    pub(crate) fn three(self) -> Option<[*mut PyObject; 3]> {
+        // SAFETY: there are three.
+        (self.positions == 3 && self.names.is_null())
+            .then(|| unsafe { [0, 1, 2].map(|at| *self.values.add(at)) })
     }
 
     /// Which argument is which parameter.

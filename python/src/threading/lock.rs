@@ -70,6 +70,10 @@ impl Lock {
     }
 }
 
+/// What is said of a holder that is no more.
+pub(super) const DIED: &str = "the thread that held this lock does not exist in this process: it vanished when the process \
+    was forked. The lock is free now; whatever it protects may be half-done";
+
 #[inline]
 fn acquire(this: &Object<Lock>, args: Args) -> *mut PyObject {
     if args.is_empty() && this.value.take() {
@@ -85,11 +89,7 @@ fn acquire_slow(this: &Object<Lock>, args: Args) -> *mut PyObject {
         Inherited::No => Ok(boolean(false)),
         Inherited::FromTheDead => {
             this.value.release();
-            Err(owner_died(
-                py,
-                "the thread that held this lock does not exist in this process: it vanished when the process \
-                 was forked. The lock is free now; whatever it protects may be half-done",
-            ))
+            Err(owner_died(py, DIED))
         }
     })
 }

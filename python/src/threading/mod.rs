@@ -3,8 +3,12 @@
 //! Written against the C API itself, see `raw.rs`. What Python code can be called back, or be overridden in part, is
 //! a Python class over these: `allcores/threading.py`.
 
+mod barrier;
+mod condition;
+mod event;
 mod lock;
 mod rlock;
+mod semaphore;
 
 use allcores::sync::Deadline;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
@@ -16,7 +20,11 @@ use crate::raw::Args;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     lock::register(module)?;
-    rlock::register(module)
+    rlock::register(module)?;
+    semaphore::register(module)?;
+    event::register(module)?;
+    condition::register(module)?;
+    barrier::register(module)
 }
 
 /// How an attempt to take a lock ended.
@@ -86,6 +94,17 @@ fn wait_until(py: Python<'_>, args: Args) -> PyResult<Deadline> {
         (false, _) => Ok(Deadline::NOW),
         (true, -1.0) => Ok(Deadline::NEVER),
         (true, seconds) => deadline(Some(seconds)),
+    }
+}
+
+/// The deadline of a `timeout=None` of the other primitives: what is negative has passed.
+///
+/// # Errors
+/// As [`wait_until`]; but no number is too small.
+pub(crate) fn timeout_of(timeout: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<Deadline> {
+    match timeout.filter(|timeout| !timeout.is_none()) {
+        None => Ok(Deadline::NEVER),
+        Some(timeout) => deadline(Some(seconds(&timeout)?)),
     }
 }
 

@@ -89,6 +89,18 @@ impl Event {
         }
     }
 
+    /// Now, for [`Event::wait_since`].
+    #[inline]
+    pub fn moment(&self) -> u32 {
+        self.word.load(Acquire)
+    }
+
+    /// Waits until it is set, or has been set since a [`Event::moment`], or `deadline` passes: a wait that goes on after an
+    /// interruption misses nothing that happened meanwhile.
+    pub fn wait_since(&self, scope: Scope, deadline: Deadline, moment: u32) -> Waited {
+        self.wait_slow(scope, deadline, moment)
+    }
+
     #[cold]
     fn wait_slow(&self, scope: Scope, deadline: Deadline, first: u32) -> Waited {
         let mut spin = Spin::new(scope);

@@ -183,6 +183,12 @@ impl Semaphore {
         self.max.load(Relaxed)
     }
 
+    /// Starts anew with `permits`, which may grow to `max`, both at most [`Semaphore::MAX`]; before anybody else uses it.
+    pub fn begin(&self, permits: u32, max: u32) {
+        self.max.store(max.min(COUNT), Relaxed);
+        self.word.store(permits.min(max) & COUNT, Release);
+    }
+
     /// Starts anew with `permits`; for a forked child that knows nobody else uses it.
     pub fn reset(&self, permits: u32) {
         self.word.store(count(permits), Release);
