@@ -1,0 +1,110 @@
+"""Puts our modules in the place of `threading`, `queue` and `multiprocessing`, as CPython's tests import them.
+
+`import threading` then gives `allcores.threading`, and so on for each submodule that we have. Private names that ours lacks are
+looked up in the interpreter's module (the tests need some to be imported at all) and counted; a public name that is missing
+stays missing, and costs the tests that want it.
+
+A `.pth` file of the environment imports this module at the start of every interpreter in which `ALLCORES_CONFORMANCE` is
+set, so that children are treated alike, also those of `python -I`. Nothing happens there before the first import of one of the
+three. Only `python -S` gets past it.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import os
+import pkgutil
+import sys
+
+FAMILIES = ("threading", "queue", "multiprocessing")
+#: Names of the interpreter's modules, filled by `apply`.
+STOCK = {}
+#: The same names with what is ours, for those that we have.
+OURS = {}
+#: Private names that were looked up in the interpreter's module for want of our own: {"threading._active"}.
+BORROWED = set()
+
+_state = "not begun"
+
+
+def _stock_names():
+    import multiprocessing
+
+    yield from FAMILIES
+    for found in pkgutil.walk_packages(multiprocessing.__path__, "multiprocessing."):
+        if not found.name.endswith("win32"):
+            yield found.name
+
+
+def _borrowing(module, stock):
+    """Lets `module` look up private names in `stock`."""
+    base = type(module)
+    name = stock.__name__
+
+    class Borrowing(base):
+        def __getattr__(self, attribute):
+            # Comes after the module's own attributes and its own `__getattr__`, if it has one.
+            own = vars(self).get("__getattr__") or getattr(base, "__getattr__", None)
+            if own is not None:
+                try:
+                    return own(attribute) if own is vars(self).get("__getattr__") else own(self, attribute)
+                except AttributeError:
+                    pass
+            if not attribute.startswith("_") or attribute.startswith("__"):
+                raise AttributeError(f"module {self.__name__!r} has no attribute {attribute!r}")
+            value = getattr(stock, attribute)
+            BORROWED.add(f"{name}.{attribute}")
+            return value
+
+    Borrowing.__name__ = Borrowing.__qualname__ = base.__name__
+    module.__class__ = Borrowing
+
+
+def apply():
+    """Makes the exchange, once."""
+    global _state
+    if _state != "not begun":
+        return
+    _state = "applying"
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    for name in list(_stock_names()):
+        STOCK[name] = importlib.import_module(name)
+    for name in STOCK:
+        try:
+            OURS[name] = importlib.import_module("allcores." + name)
+        except ModuleNotFoundError as error:
+            if not ("allcores." + name + ".").startswith(f"{error.name}."):
+                raise
+    for name, module in OURS.items():
+        if module is STOCK[name]:
+            continue
+        _borrowing(module, STOCK[name])
+        sys.modules[name] = module
+    for name, stock in STOCK.items():
+        package, _, last = name.rpartition(".")
+        if name not in OURS and package in OURS:
+            setattr(OURS[package], last, stock)
+    _state = "applied"
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Makes the exchange at the first import, and finds ours again for tests that import a module afresh."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if _state == "applying" or fullname.partition(".")[0] not in FAMILIES:
+            return None
+        apply()
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname in STOCK else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        # The import system has put an empty module there; it takes what it finds afterwards.
+        name = module.__name__
+        sys.modules[name] = OURS.get(name) or STOCK[name]
+
+
+if os.environ.get("ALLCORES_CONFORMANCE") and "threading" not in sys.modules:
+    sys.meta_path.insert(0, _Finder())
