@@ -26,6 +26,18 @@ class Runner:
         self.borrowed = set()
         self._lock = threading.Lock()
         self._done = 0
+        self._running = set()
+        # Workers are sessions of their own: what ends us must end them.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._end)
+
+    def _end(self, number, _frame):
+        for pid in list(self._running):
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        os._exit(128 + number)
 
     def list(self, suites, stock):
         """({(suite, class): tests}, {suite: why it cannot be imported})"""
@@ -136,6 +148,7 @@ class Runner:
                 command, env={**self.env, "TMPDIR": work}, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
+        self._running.add(child.pid)
         ended, size, changed = None, -1, time.monotonic()
         while child.poll() is None:
             time.sleep(0.05)
@@ -156,6 +169,7 @@ class Runner:
         except ProcessLookupError:
             pass
         child.wait()
+        self._running.discard(child.pid)
         found = []
         if os.path.exists(events):
             with open(events) as file:

@@ -5,6 +5,7 @@ With `EVENTS SUITE --list` it writes the classes of the suite and their tests.
 """
 
 import argparse
+import ctypes
 import faulthandler
 import importlib
 import json
@@ -14,6 +15,7 @@ import sys
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PR_SET_PDEATHSIG = 1
 SUITES = {
     "threading": "test.test_threading",
     "queue": "test.test_queue",
@@ -95,6 +97,8 @@ def main():
     parser.add_argument("--only", action="append", default=[])
     options = parser.parse_args()
 
+    # A runner that is killed takes us along.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Whoever started us in the background may have left these ignored, and tests send them to themselves.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
