@@ -176,8 +176,16 @@ impl Core {
         }
     }
 
-    /// Waits until everything that was put is done, or cannot be.
-    pub(crate) fn join(&self, deadline: Deadline) -> Joined {
+    /// Waits until everything that was put is done, or cannot be. If it `heeds_holders`, what nobody else is left to take
+    /// cannot.
+    pub(crate) fn join(&self, deadline: Deadline, heeds_holders: bool) -> Joined {
+        let hopeless = || {
+            if heeds_holders {
+                self.hopeless()
+            } else {
+                self.lost()
+            }
+        };
         let mut sleeper = Sleeper::new(self.scope(), deadline);
         let done = &self.body().done;
         let mut slept = false;
@@ -187,7 +195,7 @@ impl Core {
                 return Joined::AllDone;
             }
             if slept {
-                match self.hopeless() {
+                match hopeless() {
                     0 => {}
                     lost => return Joined::Lost(lost),
                 }
@@ -196,7 +204,7 @@ impl Core {
                 return Joined::TimedOut;
             }
             slept = true;
-            let worthwhile = || self.unfinished() > 0 && self.hopeless() == 0;
+            let worthwhile = || self.unfinished() > 0 && hopeless() == 0;
             match done.changed.sleep(&mut sleeper, announced, worthwhile) {
                 Slept::Woken => {}
                 Slept::TimedOut => return Joined::TimedOut,

@@ -107,7 +107,7 @@ impl<T> JoinableQueue<T> {
 
     fn join_until(&self, deadline: Deadline) -> Result<bool, ItemsLost> {
         loop {
-            match self.0.core().join(deadline) {
+            match self.0.core().join(deadline, true) {
                 Joined::AllDone => return Ok(true),
                 Joined::TimedOut => return Ok(false),
                 Joined::Lost(count) => return Err(ItemsLost { count }),

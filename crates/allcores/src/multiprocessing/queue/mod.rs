@@ -4,6 +4,8 @@ mod body;
 mod bytes;
 mod core;
 mod done;
+#[doc(hidden)]
+pub mod door;
 mod error;
 mod joinable;
 mod many;
@@ -15,6 +17,7 @@ mod segments;
 mod simple;
 mod take;
 mod typed;
+mod until;
 mod wait;
 
 pub use done::{ItemsLost, TooManyDone};
@@ -25,6 +28,8 @@ pub use poll::Pollable;
 pub use record::Damaged;
 pub use simple::SimpleQueue;
 pub use typed::Queue;
+#[doc(hidden)]
+pub use until::Stopped;
 
 pub(crate) use core::Core;
 pub(crate) use segments::{abandon, has_segments, one_less_holds, one_more_holds};

@@ -39,11 +39,14 @@ use crate::sys::{fds, fork, signals};
 /// ```
 pub struct Pollable {
     core: Core,
+    heeds_holders: bool,
     pump: Local<Option<Arc<Pump>>>,
 }
 
 struct Pump {
     core: Core,
+    /// Whether the descriptor becomes readable when nobody else is left.
+    heeds_holders: bool,
     raised: OwnedFd,
     is_raised: Local<bool>,
     /// It has been lowered: wait again.
@@ -62,8 +65,18 @@ impl<T> Queue<T> {
     /// # Errors
     /// Without a free descriptor, or if no thread can be started.
     pub fn pollable(&self) -> io::Result<Pollable> {
+        self.pollable_heeding(true)
+    }
+
+    /// As [`Queue::pollable`]; only if it `heeds_holders` is the descriptor readable when nobody else is left.
+    ///
+    /// # Errors
+    /// As for [`Queue::pollable`].
+    #[doc(hidden)]
+    pub fn pollable_heeding(&self, heeds_holders: bool) -> io::Result<Pollable> {
         let pollable = Pollable {
             core: self.core().clone(),
+            heeds_holders,
             pump: Local::new(None),
         };
         pollable.pump()?;
@@ -78,7 +91,7 @@ impl Pollable {
         match &*pump {
             Some(running) if running.generation == fork::generation() => Ok(running.clone()),
             _ => {
-                let started = Pump::start(self.core.clone())?;
+                let started = Pump::start(self.core.clone(), self.heeds_holders)?;
                 // After a fork the parent's stays as it is: its descriptor may have been given away.
                 if let Some(parents) = pump.replace(started.clone()) {
                     std::mem::forget(parents);
@@ -91,6 +104,15 @@ impl Pollable {
     /// The descriptor's number.
     pub fn fileno(&self) -> RawFd {
         self.as_fd().as_raw_fd()
+    }
+
+    /// [`Pollable::fileno`] without a panic.
+    ///
+    /// # Errors
+    /// In a forked process, if the new descriptor or its thread cannot be had.
+    #[doc(hidden)]
+    pub fn try_fileno(&self) -> io::Result<RawFd> {
+        self.pump().map(|pump| pump.raised.as_raw_fd())
     }
 }
 
@@ -124,9 +146,10 @@ impl fmt::Debug for Pollable {
 }
 
 impl Pump {
-    fn start(core: Core) -> io::Result<Arc<Pump>> {
+    fn start(core: Core, heeds_holders: bool) -> io::Result<Arc<Pump>> {
         let pump = Arc::new(Pump {
             core,
+            heeds_holders,
             raised: fds::event()?,
             is_raised: Local::new(false),
             lowered: Event::new(),
@@ -166,7 +189,7 @@ impl Pump {
 
     /// Waits until there is something to get; whether nothing ever will be.
     fn wait(&self) -> bool {
-        let mut wait = Wait::new(self.core.scope(), Deadline::NEVER, true);
+        let mut wait = Wait::new(self.core.scope(), Deadline::NEVER, self.heeds_holders);
         loop {
             if self.stopped.load(Acquire) || self.core.len() > 0 || self.core.is_closed() {
                 return false;

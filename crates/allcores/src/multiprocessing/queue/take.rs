@@ -34,7 +34,15 @@ pub(crate) struct LargeMessage<'a> {
     pub(crate) pinned: bool,
 }
 
-impl LargeMessage<'_> {
+impl<'a> LargeMessage<'a> {
+    pub(super) fn core(&self) -> &'a Core {
+        self.core
+    }
+
+    pub(super) fn line(&self) -> u32 {
+        self.line
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `take` checked that the segment has so many bytes. Nobody else knows the segment any more.
         unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), self.length) }

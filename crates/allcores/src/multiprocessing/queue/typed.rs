@@ -11,10 +11,8 @@ use serde::de::DeserializeOwned;
 use super::core::Core;
 use super::error::{GetError, PutError};
 use super::message;
-use super::poll;
-use super::put::{NotPut, Outbound};
-use super::take::{NotTaken, Taken};
-use super::wait::{Awaited, Ended, Wait};
+use super::put::Outbound;
+use super::take::Taken;
 use crate::shm::pins::Pin;
 use crate::shm::{Arena, ShmError, arena};
 use crate::sync::Deadline;
@@ -71,10 +69,6 @@ impl<T> Clone for Queue<T> {
         Queue::from_core(self.core.clone())
     }
 }
-
-/// How long a call that must not wait waits for another one to leave the queue, which is there for less than a microsecond
-/// unless it is stopped in the midst of it.
-const BRIEFLY: Duration = Duration::from_millis(50);
 
 impl<T> Queue<T> {
     /// A queue for any number of messages, in the arena that this process shares with its children.
@@ -187,56 +181,6 @@ impl<T> Queue<T> {
             .map(|_| ())
     }
 
-    /// Puts at least one of the messages, and waits for room if need be.
-    pub(super) fn put_messages(
-        &self,
-        messages: &[Outbound<'_>],
-        deadline: Deadline,
-    ) -> Result<usize, PutError> {
-        let mut wait = None;
-        let put = self.put_waiting(messages, deadline, &mut wait);
-        if wait.is_some() && put.is_err() {
-            self.core.pass_on(Awaited::Room);
-        }
-        put
-    }
-
-    fn put_waiting(
-        &self,
-        messages: &[Outbound<'_>],
-        deadline: Deadline,
-        wait: &mut Option<Wait>,
-    ) -> Result<usize, PutError> {
-        let mut turn = deadline;
-        loop {
-            let not_put = match self.core.put_batch(messages, turn) {
-                Ok(put) => return Ok(put),
-                Err(not_put) => not_put,
-            };
-            match not_put {
-                NotPut::Interrupted => continue,
-                NotPut::Full if deadline.is_now() && !self.core.is_full() && turn.is_now() => {
-                    turn = Deadline::after(BRIEFLY);
-                    continue;
-                }
-                NotPut::Full => {}
-                NotPut::Closed => return Err(PutError::Closed),
-                NotPut::TooLong(length) => return Err(PutError::too_long(length)),
-                NotPut::Damaged => return Err(super::Damaged.into()),
-                NotPut::Shm(error) => return Err(error.into()),
-            }
-            if deadline.is_now() {
-                return Err(PutError::Full);
-            }
-            let wait = wait.get_or_insert_with(|| Wait::new(self.core.scope(), deadline, true));
-            match self.core.wait(Awaited::Room, wait) {
-                Ok(()) | Err(Ended::Interrupted) => {}
-                Err(Ended::TimedOut) => return Err(PutError::Full),
-                Err(Ended::Disconnected) => return Err(PutError::Disconnected),
-            }
-        }
-    }
-
     pub(super) fn get_message<R>(
         &self,
         deadline: Deadline,
@@ -256,56 +200,6 @@ impl<T> Queue<T> {
         deadline: Deadline,
     ) -> Result<Taken<'_>, GetError> {
         self.when_there(deadline, |turn| self.core.take(buffer, turn))
-    }
-
-    /// Calls `attempt` until it does not find the queue empty, or that is to be reported.
-    #[inline]
-    pub(super) fn when_there<R>(
-        &self,
-        deadline: Deadline,
-        attempt: impl FnMut(Deadline) -> Result<R, NotTaken>,
-    ) -> Result<R, GetError> {
-        let mut wait = None;
-        let got = self.get_waiting(deadline, attempt, &mut wait);
-        if wait.is_some() && got.is_err() {
-            self.core.pass_on(Awaited::Items);
-        }
-        got
-    }
-
-    #[inline]
-    fn get_waiting<R>(
-        &self,
-        deadline: Deadline,
-        mut attempt: impl FnMut(Deadline) -> Result<R, NotTaken>,
-        wait: &mut Option<Wait>,
-    ) -> Result<R, GetError> {
-        let mut turn = deadline;
-        loop {
-            match attempt(turn) {
-                Ok(taken) => {
-                    poll::looked(&self.core);
-                    return Ok(taken);
-                }
-                Err(NotTaken::Interrupted) => continue,
-                Err(NotTaken::Empty) => poll::looked(&self.core),
-                Err(NotTaken::Closed) => return Err(GetError::Closed),
-                Err(NotTaken::Damaged) => return Err(super::Damaged.into()),
-            }
-            if deadline.is_now() {
-                if self.core.len() == 0 || !turn.is_now() {
-                    return Err(GetError::Empty);
-                }
-                turn = Deadline::after(BRIEFLY);
-                continue;
-            }
-            let wait = wait.get_or_insert_with(|| Wait::new(self.core.scope(), deadline, true));
-            match self.core.wait(Awaited::Items, wait) {
-                Ok(()) | Err(Ended::Interrupted) => {}
-                Err(Ended::TimedOut) => return Err(GetError::Empty),
-                Err(Ended::Disconnected) => return Err(GetError::Disconnected),
-            }
-        }
     }
 
     /// For tests: the same queue through another mapping of the arena. Not part of the API.
