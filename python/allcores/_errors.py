@@ -14,3 +14,10 @@ class OwnerDiedError(RuntimeError):
     #: How it died, as `Process.exitcode` says it, if that is known.
     exitcode: int | None = None
     __module__ = "allcores"
+
+
+class ItemsLostError(RuntimeError):
+    """Items of a JoinableQueue will never be done, because the processes that got them are gone: `count` of them."""
+
+    count: int = 0
+    __module__ = "allcores"
