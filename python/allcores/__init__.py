@@ -14,10 +14,10 @@ if _subinterpreter.here():
 else:
     from allcores._allcores import __version__
 
-from allcores._errors import OwnerDiedError
+from allcores._errors import ItemsLostError, OwnerDiedError
 from allcores._install import install, uninstall
 
-__all__ = ["OwnerDiedError", "__version__", "install", "multiprocessing", "queue", "threading", "uninstall"]
+__all__ = ["ItemsLostError", "OwnerDiedError", "__version__", "install", "multiprocessing", "queue", "threading", "uninstall"]
 
 _SUBMODULES = frozenset({"multiprocessing", "queue", "threading"})
 
