@@ -6,6 +6,7 @@ Pools, executors and other libraries reach for `queue._reader` and `queue._write
 from multiprocessing import BufferTooShort, context
 
 from allcores._allcores import SharedQueue
+from allcores.multiprocessing import _arena
 from allcores.multiprocessing._pickling import ATOMS as _ATOMS
 from allcores.multiprocessing._pickling import Kit as _Kit
 from allcores.multiprocessing._pickling import atom as _atom
@@ -65,15 +66,11 @@ class _End:
         self.close()
 
     def __reduce__(self):
-        from allcores.multiprocessing import _arena
-
         context.assert_spawning(self)
         return _rebuild, (type(self), self._core.joinable(), _arena.pack(self._core))
 
 
 def _rebuild(end, joinable, state):
-    from allcores.multiprocessing import _arena
-
     return end(_arena.rebuild(lambda packed: SharedQueue._unpack(packed, joinable), state))
 
 

@@ -13,6 +13,7 @@ from queue import Empty, Full
 
 from allcores._allcores import SharedQueue
 from allcores._errors import ItemsLostError
+from allcores.multiprocessing import _arena
 from allcores.multiprocessing._pickling import ATOMS as _ATOMS
 from allcores.multiprocessing._pickling import Kit as _Kit
 from allcores.multiprocessing._pickling import atom as _atom
@@ -26,15 +27,7 @@ _SEM_VALUE_MAX = 2**31 - 1
 _NO_HOOK = _stock.Queue._on_queue_feeder_error
 
 
-def _state_of(core):
-    from allcores.multiprocessing import _arena
-
-    return _arena.pack(core)
-
-
 def _core_from(state, joinable):
-    from allcores.multiprocessing import _arena
-
     return _arena.rebuild(lambda packed: SharedQueue._unpack(packed, joinable), state)
 
 
@@ -61,7 +54,7 @@ class Queue(_Ends, _stock.Queue):
 
     def __getstate__(self):
         context.assert_spawning(self)
-        return self._ignore_epipe, self._maxsize, _state_of(self._core), self._rlock, self._wlock, self._opid
+        return self._ignore_epipe, self._maxsize, _arena.pack(self._core), self._rlock, self._wlock, self._opid
 
     def __setstate__(self, state):
         self._ignore_epipe, self._maxsize, core, self._rlock, self._wlock, self._opid = state
@@ -172,10 +165,11 @@ class JoinableQueue(Queue, _stock.JoinableQueue):
         """
         lost = self._core.join()
         if lost:
-            raise ItemsLostError(
-                f"{lost} items will never be done: the processes that got them are gone; forget_lost() counts them as done",
-                count=lost,
+            error = ItemsLostError(
+                f"{lost} items will never be done: the processes that got them are gone; forget_lost() counts them as done"
             )
+            error.count = lost
+            raise error
 
     def forget_lost(self):
         """Count what is lost as done; how many items that were."""
@@ -192,7 +186,7 @@ class SimpleQueue(_Ends, _stock.SimpleQueue):
 
     def __getstate__(self):
         context.assert_spawning(self)
-        return _state_of(self._core), self._rlock, self._wlock
+        return _arena.pack(self._core), self._rlock, self._wlock
 
     def __setstate__(self, state):
         core, self._rlock, self._wlock = state

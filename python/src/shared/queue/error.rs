@@ -1,29 +1,17 @@
 //! What the core reports, as Python's exceptions.
 
-use allcores::multiprocessing::connection::{RecvError, SendError};
 use allcores::multiprocessing::queue::{GetError, PutError};
-use allcores::shm::ShmError;
-use pyo3::exceptions::{PyEOFError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-pub(super) fn no_memory(error: ShmError) -> PyErr {
-    PyOSError::new_err(error.to_string())
-}
-
-pub(super) fn not_packed(error: SendError) -> PyErr {
-    PyRuntimeError::new_err(error.to_string())
-}
-
-pub(super) fn not_unpacked(error: RecvError) -> PyErr {
-    PyRuntimeError::new_err(error.to_string())
-}
+use crate::shared::raise;
 
 pub(super) fn of_put(error: PutError) -> PyErr {
     match error {
         PutError::Closed => shut_down(),
         PutError::TooLong { .. } => PyValueError::new_err(error.to_string()),
-        PutError::Shm(error) => no_memory(error),
+        PutError::Shm(error) => raise::shm(error),
         error => PyRuntimeError::new_err(error.to_string()),
     }
 }

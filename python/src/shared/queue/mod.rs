@@ -9,15 +9,15 @@ mod reducers;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use allcores::face;
 use allcores::multiprocessing::queue::door::Message;
 use allcores::multiprocessing::queue::{Pollable, Stopped};
 use allcores::multiprocessing::{JoinableQueue, Queue};
 use allcores::sync::Deadline;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
+use super::{arena, raise};
 use crate::block::{Slept, block, deadline};
 use parts::Parts;
 
@@ -101,7 +101,7 @@ impl SharedQueue {
             (None, true) => JoinableQueue::new().map(Shared::Joinable),
             (Some(most), true) => JoinableQueue::bounded(most).map(Shared::Joinable),
         };
-        made.map(SharedQueue::of).map_err(error::no_memory)
+        made.map(SharedQueue::of).map_err(raise::shm)
     }
 
     /// Puts what the parts contain as one message; whether there was room.
@@ -271,25 +271,23 @@ impl SharedQueue {
         self.counting().map(JoinableQueue::forget_lost)
     }
 
-    /// The queue as bytes that a relative of this process can unpack, once.
-    fn _pack<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let packed = match &self.shared {
-            Shared::Plain(queue) => face::pack(queue),
-            Shared::Joinable(queue) => face::pack(queue),
-        };
-        let packed = packed.map_err(error::not_packed)?;
-        Ok(PyBytes::new(py, &packed.sent()))
+    /// The handle as bytes, and the descriptors of its arenas.
+    fn _pack<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyTuple>)> {
+        match &self.shared {
+            Shared::Plain(queue) => arena::pack(py, queue),
+            Shared::Joinable(queue) => arena::pack(py, queue),
+        }
     }
 
-    /// The queue that was packed.
+    /// Opens what `_pack` packed.
     #[staticmethod]
     fn _unpack(packed: &[u8], joinable: bool) -> PyResult<SharedQueue> {
         let shared = if joinable {
-            face::unpack(packed).map(Shared::Joinable)
+            Shared::Joinable(arena::unpack(packed)?)
         } else {
-            face::unpack(packed).map(Shared::Plain)
+            Shared::Plain(arena::unpack(packed)?)
         };
-        shared.map(SharedQueue::of).map_err(error::not_unpacked)
+        Ok(SharedQueue::of(shared))
     }
 }
 
