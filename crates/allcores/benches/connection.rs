@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use allcores::multiprocessing::connection::BufferedConnection;
 use allcores::multiprocessing::{Connection, Pipe};
 use common::machine::Pins;
 use common::messages::{self, Job, Receiver, Sender};
@@ -69,6 +70,15 @@ fn round_trip(bench: &mut Bench, pins: Pins) {
         into(),
         vec![bare()],
     );
+    let buffered = side("BufferedConnection", |round| {
+        messages::round_trip(job, round, || both(connections(), Buffered::new))
+    });
+    bench.compare(
+        &name("recv_bytes_into, buffered"),
+        judged(pins, 1.15),
+        buffered,
+        vec![bare()],
+    );
     // The same bytes on the wire and the same calls: what frames cost stands on both sides.
     bench.compare(
         &name("recv_bytes_into, against frames"),
@@ -104,6 +114,16 @@ fn small_one_way(bench: &mut Bench, pins: Pins) {
                 messages::one_way(job, round, || both(socket_pair(None), framed))
             }),
         ],
+    );
+    bench.compare(
+        &format!("64 B one-way by recv_bytes_into, buffered, {}", pins.name()),
+        Bound::None,
+        side("BufferedConnection", |round| {
+            messages::one_way(job, round, || both(connections(), Buffered::new))
+        }),
+        vec![side("frames by hand, read ahead", |round| {
+            messages::one_way(job, round, || both(socket_pair(None), Ahead::new))
+        })],
     );
 }
 
@@ -186,6 +206,28 @@ impl Receiver for Ours {
                 look(&buffer[..length])
             }
         }
+    }
+}
+
+/// An end of ours that reads ahead, and where it receives to.
+struct Buffered(BufferedConnection<(), ()>, Vec<u8>);
+
+impl Buffered {
+    fn new(connection: Bytes) -> Buffered {
+        Buffered(connection.buffered(), vec![1; SMALL])
+    }
+}
+
+impl Sender for Buffered {
+    fn send(&mut self, message: &[u8]) {
+        self.0.send_bytes(message).unwrap();
+    }
+}
+
+impl Receiver for Buffered {
+    fn receive<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> T {
+        let length = self.0.recv_bytes_into(&mut self.1).unwrap();
+        look(&self.1[..length])
     }
 }
 
@@ -274,7 +316,8 @@ impl Receiver for Framed {
 }
 
 /// Our frames by hand, read with whatever comes after them: one read where a Connection has two. What was read too far is
-/// in this process alone, and nobody who waits for the descriptor learns of it: a Connection cannot do this.
+/// in this process alone, and nobody who waits for the descriptor learns of it: a Connection cannot do this, and a
+/// BufferedConnection does.
 struct Ahead {
     socket: UnixStream,
     buffer: Vec<u8>,

@@ -1,6 +1,7 @@
 //! Connections, through the public API and against raw bytes on the wire.
 
 mod auth;
+mod buffered;
 mod frame;
 mod handles;
 mod handshake;

@@ -61,21 +61,30 @@ impl<S, R, C> Connection<S, R, C> {
             }
             _ => return Err(RecvError::Closed),
         };
-        match (descriptors.pop(), descriptors.len(), byte) {
-            (Some(descriptor), 0, [ONE]) => Ok(descriptor),
-            (None, _, [ONE]) if received.cut_short => {
-                Err(TransferError::LostOnArrival { index: 0 }.into())
-            }
-            (last, more, [byte]) => {
-                turn.is_lost();
-                let count = more + usize::from(last.is_some());
-                Err(TransferError::NoHandle { byte, count }.into())
-            }
+        let [byte] = byte;
+        only_handle(&mut turn, byte, descriptors, received.cut_short)
+    }
+}
+
+/// The descriptor that came with a byte outside of any message.
+pub(super) fn only_handle(
+    turn: &mut Turn<'_>,
+    byte: u8,
+    mut descriptors: Vec<OwnedFd>,
+    cut_short: bool,
+) -> Result<OwnedFd, RecvError> {
+    match (descriptors.pop(), descriptors.len(), byte) {
+        (Some(descriptor), 0, ONE) => Ok(descriptor),
+        (None, _, ONE) if cut_short => Err(TransferError::LostOnArrival { index: 0 }.into()),
+        (last, more, byte) => {
+            turn.is_lost();
+            let count = more + usize::from(last.is_some());
+            Err(TransferError::NoHandle { byte, count }.into())
         }
     }
 }
 
-fn carries_descriptors(stream: &Stream) -> Result<(), TransferError> {
+pub(super) fn carries_descriptors(stream: &Stream) -> Result<(), TransferError> {
     match stream.channel() {
         Channel::Socket => Ok(()),
         Channel::Network => Err(TransferError::Network),

@@ -43,6 +43,13 @@ impl Landing {
         Ok(&mut room[..most])
     }
 
+    /// Takes as much of `bytes` as there is room for now: how many.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<usize, RecvError> {
+        let count = self.room()?.len().min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
     fn reserve(&mut self, received: u64, missing: u64) -> Result<(), RecvError> {
         // A header alone is not believed. Where address space is counted (a limit on it, overcommit switched off), as much
         // again as has come will do.

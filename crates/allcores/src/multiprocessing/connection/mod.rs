@@ -1,8 +1,10 @@
 //! Messages between processes; see `README.md` beside this file.
 
 mod address;
+mod ahead;
 #[doc(hidden)]
 pub mod auth;
+mod buffered;
 mod client;
 pub mod codec;
 mod error;
@@ -30,13 +32,14 @@ use serde::{Deserialize, Serialize};
 
 pub use address::Address;
 pub use auth::AuthError;
+pub use buffered::{BufferedConnection, StillBuffered};
 pub use client::{Client, ConnectError};
 pub use codec::{Codec, Compact, Pickle};
 pub use error::{BufferTooShort, CodecError, RecvError, RecvIntoError, SendError};
 pub use handshake::HandshakeError;
 pub use listener::{AcceptError, BindError, Listener, ListenerBuilder};
 pub use pipe::{Pipe, SimplexPipe};
-pub use wait::wait;
+pub use wait::{Waitable, wait};
 
 use super::transfer;
 use crate::sys::clock::Deadline;
@@ -182,7 +185,7 @@ impl<S, R: DeserializeOwned, C: Codec> Connection<S, R, C> {
     /// # Errors
     /// [`RecvError::Closed`] at the end of the stream.
     pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        Ok(self.stream.receive(None)?.0)
+        self.receive_bytes(None)
     }
 
     /// Receives the next message as bytes, unless it is longer than `most` bytes: for peers that are not trusted.
@@ -191,7 +194,12 @@ impl<S, R: DeserializeOwned, C: Codec> Connection<S, R, C> {
     /// [`RecvError::TooLong`] before anything but the length is read. The stream is out of step then:
     /// [`RecvError::OutOfStep`] is all that can still be received, while sending goes on.
     pub fn recv_bytes_max(&self, most: usize) -> Result<Vec<u8>, RecvError> {
-        Ok(self.stream.receive(Some(most as u64))?.0)
+        self.receive_bytes(Some(most as u64))
+    }
+
+    fn receive_bytes(&self, most: Option<u64>) -> Result<Vec<u8>, RecvError> {
+        let received = self.stream.receive_bytes(most, Deadline::NEVER)?;
+        Ok(received.expect("only a deadline ends without a message or an error"))
     }
 
     /// Receives the next message into the front of `buffer`, and returns its length. Waits for it.

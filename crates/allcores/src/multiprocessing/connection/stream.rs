@@ -19,6 +19,13 @@ use crate::sys::fds::{self, Channel};
 /// The longest frame that is copied into one piece before it is sent.
 const SMALL: usize = 512;
 
+/// What becomes of descriptors that come with a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handles {
+    Kept,
+    Closed,
+}
+
 /// One end of a channel. Each direction has a lock, so that the frames of two threads do not mix.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -149,6 +156,25 @@ impl Stream {
         most: Option<u64>,
         deadline: Deadline,
     ) -> Result<Option<(Vec<u8>, Incoming)>, RecvError> {
+        self.receive_as(most, deadline, Handles::Kept)
+    }
+
+    /// As [`Stream::receive_by`], for one who has no use for descriptors: they are closed.
+    pub(crate) fn receive_bytes(
+        &self,
+        most: Option<u64>,
+        deadline: Deadline,
+    ) -> Result<Option<Vec<u8>>, RecvError> {
+        let received = self.receive_as(most, deadline, Handles::Closed)?;
+        Ok(received.map(|(message, _)| message))
+    }
+
+    fn receive_as(
+        &self,
+        most: Option<u64>,
+        deadline: Deadline,
+        handles: Handles,
+    ) -> Result<Option<(Vec<u8>, Incoming)>, RecvError> {
         let mut turn = match Turn::take(&self.receiving, deadline) {
             Ok(turn) => turn,
             Err(NoTurn::TimedOut) => return Ok(None),
@@ -156,7 +182,7 @@ impl Stream {
         };
         let mut frame = Frame::new(most);
         let received = self
-            .receive_header(&mut frame, deadline)
+            .receive_header(&mut frame, deadline, handles)
             .and_then(|incoming| {
                 let message = self.receive_payload(&mut frame, deadline)?;
                 Ok((message, incoming))
@@ -178,7 +204,7 @@ impl Stream {
             Turn::take(&self.receiving, Deadline::NEVER).map_err(|_| RecvError::OutOfStep)?;
         let mut frame = Frame::new(None);
         let received = self
-            .receive_header(&mut frame, Deadline::NEVER)
+            .receive_header(&mut frame, Deadline::NEVER, Handles::Closed)
             .and_then(|_| {
                 let length = usize::try_from(frame.length().unwrap_or(0)).unwrap_or(usize::MAX);
                 match buffer.get_mut(..length) {
@@ -201,14 +227,19 @@ impl Stream {
         }
     }
 
-    fn receive_header(&self, frame: &mut Frame, deadline: Deadline) -> Result<Incoming, RecvError> {
+    fn receive_header(
+        &self,
+        frame: &mut Frame,
+        deadline: Deadline,
+        handles: Handles,
+    ) -> Result<Incoming, RecvError> {
         let mut bytes = [0; MOST_HEADER];
         let mut descriptors = Vec::new();
         let mut cut_short = false;
         while let Want::Header(most) = frame.wants() {
             let room = &mut bytes[..most];
-            let count = match self.channel {
-                Channel::Socket => {
+            let count = match (self.channel, handles) {
+                (Channel::Socket, Handles::Kept) => {
                     fds::receive(self.fd(), room, &mut descriptors, deadline).map(|received| {
                         received.map(|received| {
                             cut_short |= received.cut_short;
@@ -216,7 +247,8 @@ impl Stream {
                         })
                     })
                 }
-                Channel::Network | Channel::Pipe => {
+                // Half as much work for the kernel.
+                (Channel::Network | Channel::Pipe, _) | (Channel::Socket, Handles::Closed) => {
                     fds::read(self.fd(), self.channel, room, deadline)
                 }
             };
@@ -255,7 +287,7 @@ impl Stream {
 }
 
 /// How many bytes came: 0 between two frames only.
-fn some(count: io::Result<Option<usize>>, frame: &Frame) -> Result<usize, RecvError> {
+pub(super) fn some(count: io::Result<Option<usize>>, frame: &Frame) -> Result<usize, RecvError> {
     match count {
         Ok(Some(0)) => {
             frame.end_of_stream()?;

@@ -72,7 +72,6 @@ impl<S, R: DeserializeOwned, C: Codec> Connection<S, R, C> {
         timeout: Duration,
     ) -> Result<Option<Vec<u8>>, RecvError> {
         let deadline = Deadline::after(timeout);
-        let received = self.stream.receive_by(Some(most as u64), deadline)?;
-        Ok(received.map(|(message, _)| message))
+        self.stream.receive_bytes(Some(most as u64), deadline)
     }
 }

@@ -25,7 +25,10 @@ impl fmt::Debug for Direction {
 }
 
 /// A direction, for as long as one message takes.
-pub(super) struct Turn<'a>(&'a Direction);
+pub(super) struct Turn<'a> {
+    direction: &'a Direction,
+    orphaned: bool,
+}
 
 /// Why there is no turn.
 pub(super) enum NoTurn {
@@ -35,33 +38,41 @@ pub(super) enum NoTurn {
 
 impl<'a> Turn<'a> {
     pub(super) fn take(direction: &'a Direction, deadline: Deadline) -> Result<Turn<'a>, NoTurn> {
-        loop {
+        let orphaned = loop {
             match direction.lock.acquire(Scope::PRIVATE, deadline) {
-                Acquired::Yes => break,
+                Acquired::Yes => break false,
                 Acquired::OwnerDied(_) => {
                     direction.lock.recover();
-                    break;
+                    break true;
                 }
                 Acquired::TimedOut => return Err(NoTurn::TimedOut),
                 Acquired::Interrupted => {}
             }
-        }
-        let turn = Turn(direction);
+        };
+        let turn = Turn {
+            direction,
+            orphaned,
+        };
         match direction.lost.load(Relaxed) {
             true => Err(NoTurn::OutOfStep),
             false => Ok(turn),
         }
     }
 
+    /// This process was forked while another thread had the turn, and was in the middle of something.
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.orphaned
+    }
+
     /// The next frame cannot be found any more.
     pub(super) fn is_lost(&mut self) {
-        self.0.lost.store(true, Relaxed);
+        self.direction.lost.store(true, Relaxed);
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // SAFETY: the lock lives in the stream that is borrowed here.
-        unsafe { Lock::release_mine(&self.0.lock, Scope::PRIVATE) };
+        unsafe { Lock::release_mine(&self.direction.lock, Scope::PRIVATE) };
     }
 }
