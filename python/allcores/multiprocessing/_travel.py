@@ -14,12 +14,12 @@ _REMEDY = (
 )
 
 
-def dumps(popen, value):
-    """The pickle of a value for the child of a Popen."""
+def dumps(popen, make):
+    """The pickle of what `make` returns, for the child of a Popen."""
     stream = io.BytesIO()
     context.set_spawning_popen(popen)
     try:
-        context._default_context.reducer.dump(value, stream)
+        context._default_context.reducer.dump(make(), stream)
     finally:
         context.set_spawning_popen(None)
     return stream.getbuffer()
@@ -27,7 +27,7 @@ def dumps(popen, value):
 
 def describe(popen, process_obj):
     """The pickle of a process, which can be unpickled where `__main__` is what the child can have of it."""
-    pickled = dumps(popen, process_obj)
+    pickled = dumps(popen, lambda: process_obj)
     from allcores.multiprocessing import spawn
 
     if not _arrives(spawn.main_of(sys.modules["__main__"])) and b"__main__" in bytes(pickled):

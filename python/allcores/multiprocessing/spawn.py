@@ -109,7 +109,7 @@ def pack(popen, process_obj):
 
     description = _travel.describe(popen, process_obj)
     # What it refers to may have come into being while it was described.
-    preparation = _travel.dumps(popen, get_preparation_data(process_obj._name, popen))
+    preparation = _travel.dumps(popen, lambda: get_preparation_data(process_obj._name))
     descriptor = os.memfd_create("allcores process")
     try:
         for part in (preparation, description):
@@ -147,7 +147,7 @@ def _check_not_importing_main():
         )
 
 
-def get_preparation_data(name, popen=None):
+def get_preparation_data(name):
     """What a child must know before the description of its process can be unpickled."""
     from multiprocessing import util
 
@@ -171,17 +171,12 @@ def get_preparation_data(name, popen=None):
     install = sys.modules.get("allcores._install")
     if install is not None and install.installed():
         data["installed"] = True
-    if popen is not None:
-        arena = _arena_for(popen)
-        if arena is not None:
-            data["arena"] = arena
+    arena = sys.modules.get("allcores.multiprocessing._arena")
+    if arena is not None and context.get_spawning_popen() is not None:
+        # Not imported means that this process shares nothing.
+        data["arena"] = arena.for_child()
     data.update(main_of(sys.modules["__main__"]))
     return data
-
-
-def _arena_for(popen):
-    arena = sys.modules.get("allcores.multiprocessing._arena")
-    return arena.preparation(popen) if arena is not None and hasattr(arena, "preparation") else None
 
 
 def main_of(module):
