@@ -172,9 +172,10 @@ def get_preparation_data(name):
     if install is not None and install.installed():
         data["installed"] = True
     arena = sys.modules.get("allcores.multiprocessing._arena")
-    if arena is not None and context.get_spawning_popen() is not None:
+    popen = context.get_spawning_popen()
+    if arena is not None and popen is not None:
         # Not imported means that this process shares nothing.
-        data["arena"] = arena.for_child()
+        data["arena"] = arena.preparation(popen)
     data.update(main_of(sys.modules["__main__"]))
     return data
 

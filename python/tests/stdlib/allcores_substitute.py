@@ -92,6 +92,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes the exchange at the first import, and finds ours again for tests that import a module afresh."""
 
     def find_spec(self, fullname, path=None, target=None):
+        if _state == "not begun" and fullname.partition("allcores.")[2].partition(".")[0] in FAMILIES:
+            # A child begins with ours: it is imported whole before it meets what was exchanged.
+            apply()
+            return importlib.machinery.ModuleSpec(fullname, self)
         if _state == "applying" or fullname.partition(".")[0] not in FAMILIES:
             return None
         apply()
@@ -102,8 +106,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module):
         # The import system has put an empty module there; it takes what it finds afterwards.
-        name = module.__name__
-        sys.modules[name] = OURS.get(name) or STOCK[name]
+        name = module.__name__.removeprefix("allcores.")
+        sys.modules[module.__name__] = OURS.get(name) or STOCK[name]
 
 
 if os.environ.get("ALLCORES_CONFORMANCE") and "threading" not in sys.modules:
