@@ -43,6 +43,7 @@ def arguments():
     parser.add_argument("--wrap", default="", help="a command to run each process with, such as 'nice -n 5'")
     parser.add_argument("--package", help="the folder that has the package, if it is not installed")
     parser.add_argument("--out", type=pathlib.Path, help="where the outcomes go, as JSON")
+    parser.add_argument("--merge", action="store_true", help="keep what the file of --out tells of other tests")
     return parser.parse_args()
 
 
@@ -143,6 +144,10 @@ def main():
         results["borrowed"] = sorted(runner.borrowed)
         code = verdict.judge(results, stock, plan, proof, runner, sampled_out, broken)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if options.merge and out.is_file():
+        before = json.loads(out.read_text())
+        for part in ("tests", "seconds"):
+            results[part] = {**before[part], **results[part]}
     out.write_text(json.dumps(results, indent=0, sort_keys=True) + "\n")
     print(f"the outcome of every test: {out}")
     sys.exit(code)
