@@ -98,6 +98,11 @@ class RLock(SemLock):
         return f"<{self.__class__.__name__}({owner}, {count})>"
 
 
+for _class in (Lock, RLock, Semaphore, BoundedSemaphore):
+    _allcores.quicken(_class)
+del _class
+
+
 def _value(semlock):
     try:
         return semlock._get_value()

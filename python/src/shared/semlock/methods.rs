@@ -1,334 +1,226 @@
 //! The methods of `_allcores.SemLock`.
 
 use std::ffi::CStr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::{null, null_mut};
 
-use allcores::sync::{Deadline, Scope};
+use allcores::sync::Deadline;
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyObject};
-use pyo3::panic::PanicException;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use super::super::arena;
-use super::Object;
+use super::super::{arena, raise};
+use super::SemLock;
 use super::core::{Core, Quick, RECURSIVE_MUTEX, SEMAPHORE};
 use crate::block;
+use crate::raw::{Args, Object, Raw, TypeCell, boolean, method, none, property, slowly};
 
-/// The rest of a method, which may wait, raise, or panic.
-///
-/// # Safety
-/// The calling thread must be attached to the interpreter.
-#[cold]
-unsafe fn slowly(work: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) -> *mut PyObject {
-    // SAFETY: the caller's word.
-    let py = unsafe { Python::assume_attached() };
-    let error = match catch_unwind(AssertUnwindSafe(|| work(py))) {
-        Ok(Ok(value)) => return value.into_ptr(),
-        Ok(Err(error)) => error,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            PanicException::new_err(text.unwrap_or("panic").to_owned())
-        }
-    };
-    error.restore(py);
-    null_mut()
-}
+pub(super) static SEMLOCK: TypeCell = TypeCell::new();
 
-fn value<'py, T: IntoPyObject<'py>>(py: Python<'py>, value: T) -> PyResult<Py<PyAny>> {
-    value.into_py_any(py)
+type This = Object<SemLock>;
+
+fn object<'py>(py: Python<'py>, value: impl IntoPyObjectExt<'py>) -> PyResult<*mut PyObject> {
+    value.into_py_any(py).map(Py::into_ptr)
 }
 
 #[inline]
-unsafe fn new_true() -> *mut PyObject {
-    // SAFETY: a static object.
-    unsafe { ffi::Py_NewRef(ffi::Py_True()) }
-}
-
-unsafe extern "C" fn acquire(
-    object: *mut PyObject,
-    args: *const *mut PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut PyObject,
-) -> *mut PyObject {
-    // SAFETY: called by the interpreter on an instance.
-    let this = unsafe { Object::at(object) };
-    if let Some(core) = this.core.get()
-        && count == 0
-        && names.is_null()
-        && let Quick::Done = core.take_quickly(&this.notes)
+pub(super) fn acquire(this: &This, args: Args) -> *mut PyObject {
+    if args.is_empty()
+        && let Some(core) = this.value.core.get()
+        && let Quick::Done = core.take_quickly(&this.value.notes)
     {
-        // SAFETY: attached, as every method is.
-        return unsafe { new_true() };
+        return boolean(true);
     }
-    // SAFETY: as above; the interpreter passes that many arguments.
-    unsafe {
-        slowly(|py| {
-            let deadline = until_when(py, args, count, names)?;
-            value(py, this.core()?.acquire(py, &this.notes, deadline)?)
-        })
-    }
+    acquire_slowly(this, args)
 }
 
-/// The deadline that `acquire(block=True, timeout=None)` stands for.
-///
-/// # Safety
-/// `args` must hold `count` objects, and one for each of `names`.
-unsafe fn until_when(
-    py: Python<'_>,
-    args: *const *mut PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut PyObject,
-) -> PyResult<Deadline> {
-    let given = |place: isize| {
-        // SAFETY: the caller's word.
-        unsafe { Bound::from_borrowed_ptr(py, *args.offset(place)) }
-    };
-    if count > 2 {
-        return Err(PyTypeError::new_err(format!(
-            "acquire() takes at most 2 arguments ({count} given)"
-        )));
-    }
-    let mut block = (count > 0).then(|| given(0));
-    let mut timeout = (count > 1).then(|| given(1));
-    if !names.is_null() {
-        // SAFETY: a tuple of names, in the order of the further arguments.
-        let names = unsafe { Bound::from_borrowed_ptr(py, names) };
-        for (place, name) in names.try_iter()?.enumerate() {
-            let name = name?.extract::<String>()?;
-            let target = match name.as_str() {
-                "block" => &mut block,
-                "timeout" => &mut timeout,
-                _ => {
-                    return Err(PyTypeError::new_err(format!(
-                        "acquire() got an unexpected keyword argument '{name}'"
-                    )));
-                }
-            };
-            if target.replace(given(count + place as isize)).is_some() {
-                return Err(PyTypeError::new_err(format!(
-                    "argument for acquire() given by name ('{name}') and position"
-                )));
-            }
-        }
-    }
-    if let Some(block) = block
-        && !block.is_truthy()?
-    {
-        return Ok(Deadline::NOW);
-    }
-    match timeout {
-        None => Ok(Deadline::NEVER),
-        Some(timeout) => block::lenient_deadline(timeout.extract()?),
-    }
-}
-
-unsafe extern "C" fn enter(object: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    // SAFETY: as for `acquire`, without arguments.
-    unsafe { acquire(object, null(), 0, null_mut()) }
-}
-
-unsafe extern "C" fn release(object: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by the interpreter on an instance, attached.
-    unsafe {
-        match Object::at(object).release() {
-            Ok(()) => ffi::Py_NewRef(ffi::Py_None()),
-            Err(refusal) => slowly(|_| Err(refusal.into())),
-        }
-    }
-}
-
-unsafe extern "C" fn exit(
-    object: *mut PyObject,
-    _: *mut *mut PyObject,
-    _: ffi::Py_ssize_t,
-) -> *mut PyObject {
-    // SAFETY: as for `release`.
-    unsafe { release(object, null_mut()) }
-}
-
-/// A method without arguments that looks at the instance.
-macro_rules! looks {
-    ($($name:ident($this:ident, $py:ident) $body:expr)*) => {
-        $(unsafe extern "C" fn $name(object: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-            // SAFETY: called by the interpreter on an instance, attached.
-            unsafe {
-                let $this = Object::at(object);
-                slowly(|$py| { $body })
-            }
-        })*
-    };
-}
-
-looks! {
-    locked(this, py) value(py, this.core()?.value() == 0)
-    is_zero(this, py) value(py, this.core()?.value() == 0)
-    get_value(this, py) value(py, this.core()?.value())
-    is_mine(this, py) value(py, this.core()?.is_mine(&this.notes))
-    count(this, py) value(py, this.core()?.count(&this.notes))
-    after_fork(_this, py) Ok(py.None())
-    release_save(this, py) value(py, this.core()?.release_all(&this.notes)?)
-    pack(this, py) value(py, match this.core()? {
-        Core::Lock(lock) => arena::pack(py, lock)?,
-        Core::RLock(lock) => arena::pack(py, lock)?,
-        Core::Semaphore(semaphore) => arena::pack(py, semaphore)?,
-        Core::Owned(semaphore, _) => arena::pack(py, semaphore)?,
+#[cold]
+fn acquire_slowly(this: &This, args: Args) -> *mut PyObject {
+    slowly(|py| {
+        let [block, timeout] = args.bind(py, "acquire", ["block", "timeout"])?;
+        let deadline = match timeout {
+            _ if block.map_or(Ok(true), |block| block.is_truthy())? == false => Deadline::NOW,
+            None => Deadline::NEVER,
+            Some(timeout) => block::lenient_deadline(timeout.extract()?)?,
+        };
+        let taken = this.value.core()?.acquire(py, &this.value.notes, deadline)?;
+        Ok(boolean(taken))
     })
-    get_kind(this, py) value(py, this.core()?.kind())
 }
 
-unsafe extern "C" fn acquire_restore(object: *mut PyObject, depth: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by the interpreter on an instance with an object, attached.
-    unsafe {
-        let this = Object::at(object);
-        slowly(|py| {
-            let depth = Bound::from_borrowed_ptr(py, depth).extract()?;
-            this.core()?.restore(py, &this.notes, depth)?;
-            Ok(py.None())
-        })
+fn enter(this: &This) -> *mut PyObject {
+    acquire(this, Args::NONE)
+}
+
+#[inline]
+pub(super) fn release(this: &This) -> *mut PyObject {
+    match this.value.release() {
+        Ok(()) => none(),
+        Err(refusal) => slowly(|_| Err(refusal.into())),
     }
 }
 
-unsafe extern "C" fn create(object: *mut PyObject, args: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by the interpreter on an instance with a tuple, attached.
-    unsafe {
-        let this = Object::at(object);
-        slowly(|py| {
-            let args = Bound::from_borrowed_ptr(py, args);
-            let (kind, value, most) = args.extract::<(u32, i64, i64)>()?;
-            let (Ok(value), Ok(most)) = (value.try_into(), most.try_into()) else {
-                return Err(super::super::raise::invalid());
-            };
-            // A second call changes nothing: the first one's is in use.
-            let _ = this.core.set(Core::new(kind, value, most)?);
-            Ok(py.None())
-        })
-    }
+fn exit(this: &This, _: Args) -> *mut PyObject {
+    release(this)
 }
 
-unsafe extern "C" fn open(object: *mut PyObject, args: *mut PyObject) -> *mut PyObject {
-    // SAFETY: as for `create`.
-    unsafe {
-        let this = Object::at(object);
-        slowly(|py| {
-            let args = Bound::from_borrowed_ptr(py, args);
-            let (kind, most, bytes) = args.extract::<(u32, u32, Bound<'_, PyBytes>)>()?;
-            let _ = this.core.set(Core::open(kind, most, bytes.as_bytes())?);
-            // What it is taken by first is known from here on.
-            Scope::PRIVATE.me_and_thread();
-            Ok(py.None())
-        })
-    }
+fn locked(this: &This) -> *mut PyObject {
+    slowly(|_| Ok(boolean(this.value.core()?.value() == 0)))
 }
 
-macro_rules! attribute {
-    ($($name:ident($this:ident, $object:ident, $py:ident) $body:expr)*) => {
-        $(unsafe extern "C" fn $name(object: *mut PyObject, _: *mut std::ffi::c_void) -> *mut PyObject {
-            // SAFETY: called by the interpreter on an instance, attached.
-            unsafe {
-                let $this = Object::at(object);
-                let $object = object;
-                slowly(|$py| { $body })
-            }
-        })*
-    };
+fn get_value(this: &This) -> *mut PyObject {
+    slowly(|py| object(py, this.value.core()?.value()))
 }
 
-attribute! {
-    semlock(_this, object, py) Ok(Bound::from_borrowed_ptr(py, object).unbind())
-    handle(this, _object, py) value(py, this.core()?.address())
-    kind(this, _object, py) value(py, if this.core()?.kind() == RECURSIVE_MUTEX { RECURSIVE_MUTEX } else { SEMAPHORE })
-    maxvalue(this, _object, py) value(py, this.core()?.most())
-    name(_this, _object, py) Ok(py.None())
+fn is_mine(this: &This) -> *mut PyObject {
+    slowly(|_| Ok(boolean(this.value.core()?.is_mine(&this.value.notes))))
 }
 
-/// The table of methods, made once and kept for ever.
-pub(super) fn methods() -> *mut ffi::PyMethodDef {
-    let method = |name: &'static CStr, ml_meth, ml_flags, doc: &'static CStr| ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth,
-        ml_flags,
-        ml_doc: doc.as_ptr(),
-    };
-    let plain = |name, function, doc| {
-        let function = ffi::PyMethodDefPointer {
-            PyCFunction: function,
+fn count(this: &This) -> *mut PyObject {
+    slowly(|py| object(py, this.value.core()?.count(&this.value.notes)))
+}
+
+fn after_fork(_: &This) -> *mut PyObject {
+    none()
+}
+
+fn release_save(this: &This) -> *mut PyObject {
+    slowly(|py| object(py, this.value.core()?.release_all(&this.value.notes)?))
+}
+
+fn acquire_restore(this: &This, depth: *mut PyObject) -> *mut PyObject {
+    slowly(|py| {
+        // SAFETY: the interpreter keeps the argument alive during the call.
+        let depth = unsafe { Borrowed::from_ptr(py, depth) }.extract()?;
+        this.value.core()?.restore(py, &this.value.notes, depth)?;
+        Ok(none())
+    })
+}
+
+fn pack(this: &This) -> *mut PyObject {
+    slowly(|py| {
+        let packed = match this.value.core()? {
+            Core::Lock(lock) => arena::pack(py, lock)?,
+            Core::RLock(lock) => arena::pack(py, lock)?,
+            Core::Semaphore(semaphore) => arena::pack(py, semaphore)?,
+            Core::Owned(semaphore, _) => arena::pack(py, semaphore)?,
         };
-        method(name, function, ffi::METH_NOARGS, doc)
-    };
-    let with = |name, flags, function, doc| {
-        let function = ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        };
-        method(name, function, flags, doc)
-    };
-    let table = vec![
-        method(
-            c"acquire",
-            ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: acquire },
-            ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-            c"acquire($self, /, block=True, timeout=None)\n--\n\nTake it, waiting for that if it must; whether it was taken.",
-        ),
-        plain(c"release", release, c"release($self, /)\n--\n\nRelease it once."),
-        plain(c"__enter__", enter, c"__enter__($self, /)\n--\n\nacquire()."),
-        method(
-            c"__exit__",
-            ffi::PyMethodDefPointer { PyCFunctionFast: exit },
-            ffi::METH_FASTCALL,
-            c"release().",
-        ),
-        plain(c"locked", locked, c"locked($self, /)\n--\n\nWhether acquire() would have to wait."),
-        plain(c"_is_zero", is_zero, c"_is_zero($self, /)\n--\n\nWhether the value is 0."),
-        plain(c"_get_value", get_value, c"_get_value($self, /)\n--\n\nHow often it can be taken now."),
-        plain(c"_is_mine", is_mine, c"_is_mine($self, /)\n--\n\nWhether the calling thread holds it."),
-        plain(c"_count", count, c"_count($self, /)\n--\n\nHow often this process holds it."),
-        plain(c"_after_fork", after_fork, c"_after_fork($self, /)\n--\n\nNothing: the words know whose they are."),
-        plain(c"_release_save", release_save, c"_release_save($self, /)\n--\n\nRelease it altogether; how often it was held."),
-        plain(c"_pack", pack, c"_pack($self, /)\n--\n\nThe handle as bytes, and the descriptors of its arenas."),
-        plain(c"_kind", get_kind, c"_kind($self, /)\n--\n\nOne of four numbers."),
-        with(c"_acquire_restore", ffi::METH_O, acquire_restore, c"_acquire_restore($self, depth, /)\n--\n\nTake it so many times: always. What went wrong is raised when it is held."),
-        with(c"_create", ffi::METH_VARARGS, create, c"_create($self, kind, value, maxvalue, /)\n--\n\nMake it, in the arena of this process and its children."),
-        with(c"_open", ffi::METH_VARARGS, open, c"_open($self, kind, maxvalue, packed, /)\n--\n\nOpen what _pack packed."),
-        ffi::PyMethodDef::zeroed(),
-    ];
-    Box::leak(table.into_boxed_slice()).as_mut_ptr()
+        object(py, packed)
+    })
 }
 
-/// The table of attributes, made once and kept for ever.
-pub(super) fn attributes() -> *mut ffi::PyGetSetDef {
-    let attribute = |name: &'static CStr, get, doc: &'static CStr| ffi::PyGetSetDef {
-        name: name.as_ptr(),
-        get: Some(get),
-        set: None,
-        doc: doc.as_ptr(),
-        closure: null_mut(),
-    };
-    let table = vec![
-        attribute(
-            c"_semlock",
-            semlock as ffi::getter,
-            c"Itself: what the stdlib's classes are wrapped around.",
-        ),
-        attribute(
-            c"handle",
-            handle as ffi::getter,
-            c"A number for it in this process.",
-        ),
-        attribute(
-            c"kind",
-            kind as ffi::getter,
-            c"RECURSIVE_MUTEX or SEMAPHORE.",
-        ),
-        attribute(c"maxvalue", maxvalue as ffi::getter, c"The highest value."),
-        attribute(
-            c"name",
-            name as ffi::getter,
-            c"None: nothing here has a name.",
-        ),
-        ffi::PyGetSetDef::default(),
-    ];
-    Box::leak(table.into_boxed_slice()).as_mut_ptr()
+fn own_kind(this: &This) -> *mut PyObject {
+    slowly(|py| object(py, this.value.core()?.kind()))
+}
+
+fn create(this: &This, args: Args) -> *mut PyObject {
+    slowly(|py| {
+        let [kind, value, most] = args.bind(py, "_create", ["kind", "value", "maxvalue"])?;
+        let number = |given: Option<Borrowed<'_, '_, PyAny>>| match given {
+            Some(given) => given.extract::<i64>(),
+            None => Err(raise::invalid()),
+        };
+        let (Ok(kind), Ok(value), Ok(most)) = (
+            number(kind)?.try_into(),
+            number(value)?.try_into(),
+            number(most)?.try_into(),
+        ) else {
+            return Err(raise::invalid());
+        };
+        // A second call changes nothing: the first one's is in use.
+        let _ = this.value.core.set(Core::new(kind, value, most)?);
+        Ok(none())
+    })
+}
+
+fn open(this: &This, args: Args) -> *mut PyObject {
+    slowly(|py| {
+        let [Some(kind), Some(most), Some(bytes)] =
+            args.bind(py, "_open", ["kind", "maxvalue", "packed"])?
+        else {
+            return Err(raise::invalid());
+        };
+        let bytes = bytes.cast::<PyBytes>()?.as_bytes();
+        let core = Core::open(kind.extract()?, most.extract()?, bytes)?;
+        let _ = this.value.core.set(core);
+        Ok(none())
+    })
+}
+
+fn semlock(this: &This) -> *mut PyObject {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_NewRef(this.as_ptr()) }
+}
+
+fn handle(this: &This) -> *mut PyObject {
+    slowly(|py| object(py, this.value.core()?.address()))
+}
+
+fn kind(this: &This) -> *mut PyObject {
+    slowly(|py| {
+        let kind = match this.value.core()?.kind() {
+            RECURSIVE_MUTEX => RECURSIVE_MUTEX,
+            _ => SEMAPHORE,
+        };
+        object(py, kind)
+    })
+}
+
+fn most(this: &This) -> *mut PyObject {
+    slowly(|py| object(py, this.value.core()?.most()))
+}
+
+fn name(_: &This) -> *mut PyObject {
+    none()
+}
+
+const ACQUIRE: &str = "acquire($self, /, block=True, timeout=None)\n--\n\n\
+    Take it, waiting for that if need be; whether it was taken.\n\n\
+    OwnerDiedError if its owner died: then it is free, and not taken.";
+
+impl Raw for SemLock {
+    const NAME: &'static CStr = c"allcores._allcores.SemLock";
+    const DOC: &'static CStr = c"What locks and semaphores that processes share are made of.";
+    const SUBCLASS: bool = true;
+
+    fn cell() -> &'static TypeCell {
+        &SEMLOCK
+    }
+
+    /// Empty: `__init__` or `__setstate__` fills it, whatever the arguments.
+    fn new(_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>) -> PyResult<SemLock> {
+        Ok(SemLock::default())
+    }
+
+    #[rustfmt::skip]
+    fn methods() -> Vec<ffi::PyMethodDef> {
+        vec![
+            method!(SemLock, "acquire", many, acquire, ACQUIRE),
+            method!(SemLock, "release", noargs, release, "release($self, /)\n--\n\nRelease it once."),
+            method!(SemLock, "__enter__", noargs, enter, "__enter__($self, /)\n--\n\nacquire()."),
+            method!(SemLock, "__exit__", many, exit, "__exit__($self, /, *exc_info)\n--\n\nrelease()."),
+            method!(SemLock, "locked", noargs, locked, "locked($self, /)\n--\n\nWhether acquire() would have to wait."),
+            method!(SemLock, "_is_zero", noargs, locked, "_is_zero($self, /)\n--\n\nWhether its value is 0."),
+            method!(SemLock, "_get_value", noargs, get_value, "_get_value($self, /)\n--\n\nHow often it can be taken now."),
+            method!(SemLock, "_is_mine", noargs, is_mine, "_is_mine($self, /)\n--\n\nWhether the calling thread holds it."),
+            method!(SemLock, "_count", noargs, count, "_count($self, /)\n--\n\nHow often this process holds it."),
+            method!(SemLock, "_after_fork", noargs, after_fork, "_after_fork($self, /)\n--\n\nNothing: the words know whose they are."),
+            method!(SemLock, "_release_save", noargs, release_save, "_release_save($self, /)\n--\n\nRelease it altogether; how often it was held."),
+            method!(SemLock, "_acquire_restore", one, acquire_restore, "_acquire_restore($self, depth, /)\n--\n\nTake it so many times: always. What went wrong is raised once it is held."),
+            method!(SemLock, "_kind", noargs, own_kind, "_kind($self, /)\n--\n\nOne of four numbers."),
+            method!(SemLock, "_pack", noargs, pack, "_pack($self, /)\n--\n\nIts name as bytes, and the descriptors of its arenas."),
+            method!(SemLock, "_create", many, create, "_create($self, /, kind, value, maxvalue)\n--\n\nMake it."),
+            method!(SemLock, "_open", many, open, "_open($self, /, kind, maxvalue, packed)\n--\n\nOpen what _pack() packed."),
+        ]
+    }
+
+    #[rustfmt::skip]
+    fn properties() -> Vec<ffi::PyGetSetDef> {
+        vec![
+            property!(SemLock, "_semlock", semlock, "Itself: what the standard library's classes are wrapped round."),
+            property!(SemLock, "handle", handle, "A number for it in this process."),
+            property!(SemLock, "kind", kind, "RECURSIVE_MUTEX or SEMAPHORE."),
+            property!(SemLock, "maxvalue", most, "The highest value."),
+            property!(SemLock, "name", name, "None: nothing here has a name."),
+        ]
+    }
 }
