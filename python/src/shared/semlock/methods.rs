@@ -42,7 +42,10 @@ fn acquire_slowly(this: &This, args: Args) -> *mut PyObject {
             None => Deadline::NEVER,
             Some(timeout) => block::lenient_deadline(timeout.extract()?)?,
         };
-        let taken = this.value.core()?.acquire(py, &this.value.notes, deadline)?;
+        let taken = this
+            .value
+            .core()?
+            .acquire(py, &this.value.notes, deadline)?;
         Ok(boolean(taken))
     })
 }
@@ -139,8 +142,8 @@ fn open(this: &This, args: Args) -> *mut PyObject {
         else {
             return Err(raise::invalid());
         };
-        let bytes = bytes.cast::<PyBytes>()?.as_bytes();
-        let core = Core::open(kind.extract()?, most.extract()?, bytes)?;
+        let bytes = bytes.cast::<PyBytes>()?;
+        let core = Core::open(kind.extract()?, most.extract()?, bytes.as_bytes())?;
         let _ = this.value.core.set(core);
         Ok(none())
     })

@@ -5,9 +5,9 @@
 //! the classes in `synchronize.py` gets `acquire` and `release` once more, and for `with` two descriptors whose bound
 //! methods are kept for the next time.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::offset_of;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 use pyo3::exceptions::PyTypeError;
@@ -34,7 +34,7 @@ struct BoundMethod {
     lock: *mut PyObject,
 }
 
-/// A descriptor in the class: makes bound methods. Called itself, as nobody does, it is as one of those.
+/// A descriptor in the class: makes bound methods.
 #[repr(C)]
 struct Binder {
     head: PyObject,
@@ -55,7 +55,10 @@ unsafe extern "C-unwind" fn call_enter(
     _: *mut PyObject,
 ) -> *mut PyObject {
     // SAFETY: called on a bound method, which holds its lock.
-    acquire(unsafe { Object::<SemLock>::of((*bound.cast::<BoundMethod>()).lock) }, Args::NONE)
+    acquire(
+        unsafe { Object::<SemLock>::of((*bound.cast::<BoundMethod>()).lock) },
+        Args::NONE,
+    )
 }
 
 unsafe extern "C-unwind" fn call_exit(
@@ -75,7 +78,7 @@ unsafe extern "C-unwind" fn call(
     _: *mut PyObject,
 ) -> *mut PyObject {
     // SAFETY: as above; neither looks at its arguments.
-    unsafe { ((*bound.cast::<BoundMethod>()).call)(bound, std::ptr::null(), 0, null_mut()) }
+    unsafe { ((*bound.cast::<BoundMethod>()).call)(bound, null(), 0, null_mut()) }
 }
 
 unsafe extern "C-unwind" fn bind(
@@ -90,7 +93,9 @@ unsafe extern "C-unwind" fn bind(
             return ffi::Py_NewRef((*binder).plain);
         }
         if ffi::PyType_IsSubtype(ffi::Py_TYPE(lock), SEMLOCK.get()) == 0 {
-            return raise(PyTypeError::new_err("this method is for locks and semaphores"));
+            return raise(PyTypeError::new_err(
+                "this method is for locks and semaphores",
+            ));
         }
         let spare = SPARE
             .iter()
@@ -146,7 +151,10 @@ fn quicken(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<()> {
         };
         class.setattr(name, own)?;
     }
-    for (name, call) in [("__enter__", call_enter as Call), ("__exit__", call_exit as Call)] {
+    for (name, call) in [
+        ("__enter__", call_enter as Call),
+        ("__exit__", call_exit as Call),
+    ] {
         let plain = base.getattr(name)?;
         // SAFETY: the type below, whose fields are filled here.
         let binder = unsafe {
@@ -162,36 +170,26 @@ fn quicken(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<()> {
     Ok(())
 }
 
-/// Makes the type whose objects begin with a head and a [`Call`], and which lives as long as the interpreter.
+/// A type that lives as long as the interpreter.
 fn make(
     py: Python<'_>,
     cell: &AtomicPtr<PyTypeObject>,
-    name: &'static std::ffi::CStr,
+    name: &'static CStr,
     size: usize,
-    mut slots: Vec<ffi::PyType_Slot>,
+    flags: c_uint,
+    slots: &[(c_int, *mut c_void)],
 ) -> PyResult<()> {
-    /// Of the stable ABI since 3.12; 3.11 knows it as well.
-    const HAVE_VECTORCALL: c_uint = 1 << 11;
-    // The type refers to it for ever.
-    let members = vec![
-        ffi::PyMemberDef {
-            name: c"__vectorcalloffset__".as_ptr(),
-            type_code: ffi::Py_T_PYSSIZET,
-            offset: offset_of!(BoundMethod, call) as ffi::Py_ssize_t,
-            flags: ffi::Py_READONLY,
-            doc: std::ptr::null(),
-        },
-        ffi::PyMemberDef::default(),
-    ];
-    let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
-    slots.push(slot(ffi::Py_tp_call, call as *mut c_void));
-    slots.push(slot(ffi::Py_tp_members, members.leak().as_mut_ptr().cast()));
-    slots.push(slot(0, null_mut()));
+    let slot = |&(slot, pfunc): &_| ffi::PyType_Slot { slot, pfunc };
+    let mut slots = slots
+        .iter()
+        .chain(&[(0, null_mut())])
+        .map(slot)
+        .collect::<Vec<_>>();
     let mut spec = ffi::PyType_Spec {
         name: name.as_ptr(),
         basicsize: size as c_int,
         itemsize: 0,
-        flags: ffi::Py_TPFLAGS_DEFAULT as c_uint | HAVE_VECTORCALL,
+        flags: ffi::Py_TPFLAGS_DEFAULT as c_uint | flags,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: a complete description, whose tables outlive the type.
@@ -201,11 +199,36 @@ fn make(
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    /// Of the stable ABI since 3.12; 3.11 knows it as well.
+    const HAVE_VECTORCALL: c_uint = 1 << 11;
     let py = module.py();
-    let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
-    let own = vec![slot(ffi::Py_tp_dealloc, dealloc as *mut c_void)];
-    make(py, &BOUND, c"allcores._allcores.BoundMethod", size_of::<BoundMethod>(), own)?;
-    let own = vec![slot(ffi::Py_tp_descr_get, bind as *mut c_void)];
-    make(py, &BINDER, c"allcores._allcores.Binder", size_of::<Binder>(), own)?;
+    // The type refers to it for ever.
+    let members = vec![
+        ffi::PyMemberDef {
+            name: c"__vectorcalloffset__".as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: offset_of!(BoundMethod, call) as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: null(),
+        },
+        ffi::PyMemberDef::default(),
+    ];
+    let bound = [
+        (ffi::Py_tp_call, call as *mut c_void),
+        (ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        (ffi::Py_tp_members, members.leak().as_mut_ptr().cast()),
+    ];
+    let name = c"allcores._allcores.BoundMethod";
+    make(
+        py,
+        &BOUND,
+        name,
+        size_of::<BoundMethod>(),
+        HAVE_VECTORCALL,
+        &bound,
+    )?;
+    let binder = [(ffi::Py_tp_descr_get, bind as *mut c_void)];
+    let name = c"allcores._allcores.Binder";
+    make(py, &BINDER, name, size_of::<Binder>(), 0, &binder)?;
     module.add_function(wrap_pyfunction!(quicken, module)?)
 }
