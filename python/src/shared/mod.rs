@@ -1,7 +1,10 @@
 //! The primitives in the arena, seen by all processes of the family.
 
 pub(crate) mod arena;
+mod barrier;
+mod condition;
 pub(crate) mod died;
+mod event;
 mod queue;
 pub(crate) mod raise;
 mod semlock;
@@ -12,5 +15,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(arena::arena_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(arena::meet_arena, module)?)?;
     semlock::register(module)?;
+    event::register(module)?;
+    condition::register(module)?;
+    barrier::register(module)?;
     queue::register(module)
 }

@@ -135,8 +135,7 @@ impl Barrier {
         deadline: Deadline,
         action: impl FnOnce(),
     ) -> Result<BarrierWaitResult, BrokenBarrier> {
-        let (scope, barrier) = (self.handle.scope(), self.handle.body());
-        let who = self.handle.tail::<AtomicU64>(barrier.parties() as usize);
+        let (barrier, who, scope) = self.words();
         let arrival = loop {
             match barrier.arrive(scope, who, deadline) {
                 Arrived::Yes(arrival) => break arrival,
@@ -199,6 +198,14 @@ impl Barrier {
         self.handle
             .through(Kind::Barrier, scope)
             .map(|handle| Barrier { handle })
+    }
+
+    /// The words, the parties' entries, and the scope they lie in, for faces in other languages. Not part of the API.
+    #[doc(hidden)]
+    pub fn words(&self) -> (&sync::Barrier, &[AtomicU64], sync::Scope) {
+        let barrier = self.handle.body();
+        let who = self.handle.tail::<AtomicU64>(barrier.parties() as usize);
+        (barrier, who, self.handle.scope())
     }
 
     pub(super) fn handle(&self) -> &Handle<sync::Barrier> {

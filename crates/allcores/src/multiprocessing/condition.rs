@@ -318,6 +318,12 @@ impl Condition {
             .map(|handle| Condition { handle })
     }
 
+    /// The words and the scope they lie in, for faces in other languages. Not part of the API.
+    #[doc(hidden)]
+    pub fn words(&self) -> (&sync::Condition, Scope) {
+        (&self.handle.body().condition, self.handle.scope())
+    }
+
     pub(super) fn handle(&self) -> &Handle<Body> {
         &self.handle
     }

@@ -18,7 +18,7 @@ pub(super) const SEMAPHORE: u32 = 1;
 const LOCK: u32 = 2;
 const OWNED_SEMAPHORE: u32 = 3;
 
-pub(super) enum Core {
+pub(in crate::shared) enum Core {
     Lock(Lock),
     RLock(RLock),
     Semaphore(Semaphore),
@@ -28,7 +28,7 @@ pub(super) enum Core {
 
 /// What this process remembers of its own dealings with it, for `_is_mine` and `_count`.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(in crate::shared) struct Notes {
     /// The thread that took it last.
     thread: AtomicU32,
     /// How often a semaphore was taken here more than it was released: as the stdlib counts.
@@ -178,7 +178,12 @@ impl Core {
 
     /// Takes a lock as often as `depth` says: always. What went wrong meanwhile, a dead owner or a signal handler that
     /// raised, is told with the lock in hand.
-    pub(super) fn restore(&self, py: Python<'_>, notes: &Notes, depth: u32) -> PyResult<()> {
+    pub(in crate::shared) fn restore(
+        &self,
+        py: Python<'_>,
+        notes: &Notes,
+        depth: u32,
+    ) -> PyResult<()> {
         let mut trouble = None;
         loop {
             match self.take_again(py, notes, depth) {
@@ -248,7 +253,7 @@ impl Core {
     }
 
     /// Releases it altogether; how often it was held.
-    pub(super) fn release_all(&self, notes: &Notes) -> Result<u32, Refusal> {
+    pub(in crate::shared) fn release_all(&self, notes: &Notes) -> Result<u32, Refusal> {
         if let Core::RLock(lock) = self {
             let (words, scope) = lock.words();
             // SAFETY: the cell is held by our handle for the whole call.
@@ -258,7 +263,7 @@ impl Core {
     }
 
     /// Whether the calling thread holds it, as far as that is known.
-    pub(super) fn is_mine(&self, notes: &Notes) -> bool {
+    pub(in crate::shared) fn is_mine(&self, notes: &Notes) -> bool {
         match self {
             Core::Lock(lock) => {
                 let (lock, scope) = lock.words();
@@ -318,7 +323,7 @@ impl Core {
 }
 
 /// Why something was not released.
-pub(super) enum Refusal {
+pub(in crate::shared) enum Refusal {
     TooOften,
     NotMine,
     NotMade,
@@ -357,7 +362,7 @@ fn wait(
 }
 
 /// The same for what nobody owns.
-pub(crate) fn wait_plain(
+fn wait_plain(
     py: Python<'_>,
     deadline: Deadline,
     acquire: impl Fn(Deadline) -> Waited + Sync,

@@ -38,7 +38,7 @@ fn acquire_slowly(this: &This, args: Args) -> *mut PyObject {
     slowly(|py| {
         let [block, timeout] = args.bind(py, "acquire", ["block", "timeout"])?;
         let deadline = match timeout {
-            _ if block.map_or(Ok(true), |block| block.is_truthy())? == false => Deadline::NOW,
+            _ if !block.map_or(Ok(true), |block| block.is_truthy())? => Deadline::NOW,
             None => Deadline::NEVER,
             Some(timeout) => block::lenient_deadline(timeout.extract()?)?,
         };

@@ -9,13 +9,13 @@ mod quick;
 
 use std::sync::OnceLock;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 
-use self::core::{Core, Notes, Refusal, not_made};
-use crate::raw;
+use self::core::{Refusal, not_made};
+use crate::raw::{self, Object};
 
-#[allow(unused_imports, reason = "Event will wait so")]
-pub(crate) use self::core::wait_plain;
+pub(super) use self::core::{Core, Notes};
 
 /// Made empty by `__new__`, and filled once.
 #[derive(Default)]
@@ -36,6 +36,22 @@ impl SemLock {
             None => Err(Refusal::NotMade),
         }
     }
+}
+
+/// What an object is made of, if it is a SemLock.
+pub(super) fn semlock_of<'a>(
+    object: &'a Bound<'_, PyAny>,
+) -> PyResult<Option<(&'a Core, &'a Notes)>> {
+    // SAFETY: a live object, and a type that lives as long as the interpreter.
+    let is_one = unsafe {
+        ffi::PyType_IsSubtype(ffi::Py_TYPE(object.as_ptr()), methods::SEMLOCK.get()) != 0
+    };
+    if !is_one {
+        return Ok(None);
+    }
+    // SAFETY: an instance of the type or of a subclass, which `object` keeps.
+    let this = unsafe { Object::<SemLock>::of(object.as_ptr()) };
+    Ok(Some((this.value.core()?, &this.value.notes)))
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

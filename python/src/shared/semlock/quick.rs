@@ -15,6 +15,7 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use super::super::event::{EVENT, SharedEvent};
 use super::SemLock;
 use super::methods::{SEMLOCK, acquire, release};
 use crate::raw::{Args, Object, Raw, raise};
@@ -134,28 +135,46 @@ unsafe extern "C-unwind" fn dealloc(object: *mut PyObject) {
     }
 }
 
-/// Gives `class`, one of those that `synchronize.py` makes of SemLock, the methods that are called most as its own.
+/// Gives `class` those of the base's methods as its own.
+fn own<T: Raw>(py: Python<'_>, class: &Bound<'_, PyType>, names: &[&CStr]) -> PyResult<()> {
+    // The descriptors refer to the table for ever.
+    for entry in T::methods().leak() {
+        // SAFETY: a text that lasts.
+        let name = unsafe { CStr::from_ptr(entry.ml_name) };
+        if names.contains(&name) {
+            // SAFETY: a class, and an entry that lasts.
+            let own = unsafe {
+                Bound::from_owned_ptr_or_err(
+                    py,
+                    ffi::PyDescr_NewMethod(class.as_type_ptr(), entry),
+                )?
+            };
+            class.setattr(name.to_string_lossy().as_ref(), own)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives `class`, one of those that `synchronize.py` makes, the methods that are called most as its own.
 #[pyfunction]
 fn quicken(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<()> {
-    // SAFETY: the type that `register` made lives as long as the interpreter.
-    let base = unsafe { Borrowed::from_ptr(py, SEMLOCK.get().cast::<PyObject>()) };
-    if !class.is_subclass(&base)? {
-        return Err(PyTypeError::new_err("a subclass of SemLock is wanted"));
+    // SAFETY: the types that `register` made live as long as the interpreter.
+    let [semlock, event] = [&SEMLOCK, &EVENT]
+        .map(|cell| unsafe { Borrowed::from_ptr(py, cell.get().cast::<PyObject>()) });
+    if class.is_subclass(&event)? {
+        return own::<SharedEvent>(py, class, &[c"is_set", c"set", c"clear", c"wait"]);
     }
-    // The descriptors refer to the table for ever.
-    let table: &'static mut [ffi::PyMethodDef] = SemLock::methods().leak();
-    for (entry, name) in table.iter_mut().zip(["acquire", "release"]) {
-        // SAFETY: a class, and an entry that lasts.
-        let own = unsafe {
-            Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), entry))?
-        };
-        class.setattr(name, own)?;
+    if !class.is_subclass(&semlock)? {
+        return Err(PyTypeError::new_err(
+            "a subclass of SemLock or SharedEvent is wanted",
+        ));
     }
+    own::<SemLock>(py, class, &[c"acquire", c"release"])?;
     for (name, call) in [
         ("__enter__", call_enter as Call),
         ("__exit__", call_exit as Call),
     ] {
-        let plain = base.getattr(name)?;
+        let plain = semlock.getattr(name)?;
         // SAFETY: the type below, whose fields are filled here.
         let binder = unsafe {
             let binder = ffi::PyType_GenericAlloc(BINDER.load(Relaxed), 0);
