@@ -133,8 +133,8 @@ class Bytes:
         return pickle.loads(self.end.receive())
 
 
-def _peers(make, count=1):
-    """Other packages' queues, `count` of each, as far as they are installed."""
+def _peers(make, count=1, several=False):
+    """Other packages' queues, `count` of each, as far as they are installed; `several`: with several consumers."""
     found = {}
     try:
         import faster_fifo
@@ -142,6 +142,8 @@ def _peers(make, count=1):
         found["faster-fifo"] = make(*(faster_fifo.Queue(1 << 20) for _ in range(count)))
     except ImportError:
         pass
+    if several:
+        return found
     try:
         folder = tempfile.mkdtemp(prefix="allcores-bench-")
         found["cloudtoid"] = make(*(Bytes(folder, f"q{number}") for number in range(count)))
@@ -204,7 +206,7 @@ def streams(pin):
         return took / 2
 
     sides = {name: made(ctx, ctx.Queue()) for name, ctx in SIDES.items()}
-    sides.update({k: v for k, v in _peers(lambda queue: made(STOCK, queue)).items() if k == "faster-fifo"})
+    sides.update(_peers(lambda queue: made(STOCK, queue), several=True))
     return sides
 
 

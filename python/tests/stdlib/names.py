@@ -38,8 +38,9 @@ OPERATIONS = {
     "JoinableQueue": "put get task_done join",
     "SimpleQueue": "put get empty close",
     "Connection": "send recv send_bytes recv_bytes recv_bytes_into poll close fileno",
-    "Listener": "accept close",
-    "Process": "start result",
+    "Listener": "accept",
+    # Extends the interpreter's BaseProcess, by design.
+    "Process": "result",
     "Value": "get_obj get_lock acquire release",
     "Array": "get_obj get_lock acquire release",
 }
