@@ -4,22 +4,37 @@ The submodules `allcores.threading`, `allcores.queue` and `allcores.multiprocess
 own. `python -m allcores program.py` runs a program on them that does not know of them, `install()` does it from inside.
 """
 
-from allcores import _subinterpreter
-
-if _subinterpreter.here():
-    # The extension module can only be loaded by the main interpreter.
-    from allcores._subinterpreter import __version__
-
-    _subinterpreter.fall_back()
-else:
+try:
     from allcores._allcores import __version__
+except ImportError:
+    # Only the main interpreter can load it; another one falls back to what it has.
+    from allcores._subinterpreter import fall_back
+
+    __version__ = fall_back()
 
 from allcores._errors import ItemsLostError, OwnerDiedError
-from allcores._install import install, uninstall
 
 __all__ = ["ItemsLostError", "OwnerDiedError", "__version__", "install", "multiprocessing", "queue", "threading", "uninstall"]
 
 _SUBMODULES = frozenset({"multiprocessing", "queue", "threading"})
+
+
+def install():
+    """Let the names of `threading`, `queue` and `multiprocessing` mean this package's classes from now on.
+
+    What the program has bound elsewhere before, and every live object, stays as it is and keeps working. Processes that
+    are started through `multiprocessing` inherit it. Does nothing if it has been done, or in a subinterpreter.
+    """
+    from allcores import _install
+
+    _install.install()
+
+
+def uninstall():
+    """Let every name that `install` has bound mean again what it did before. Objects that were made meanwhile stay."""
+    from allcores import _install
+
+    _install.uninstall()
 
 
 def __getattr__(name):

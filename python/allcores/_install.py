@@ -14,7 +14,6 @@ from _thread import get_ident
 from contextlib import contextmanager
 from types import ModuleType
 
-from allcores import _subinterpreter
 from allcores._alias import alias
 
 _PACKAGE = __name__.partition(".")[0]
@@ -37,12 +36,10 @@ def installed():
 
 
 def install():
-    """Let the names of `threading`, `queue` and `multiprocessing` mean this package's classes from now on.
-
-    Does nothing if that is so already, or in a subinterpreter. Children of `multiprocessing` inherit it.
-    """
+    """As `allcores.install` says."""
     global _finder
-    if _finder is not None or _subinterpreter.here():
+    if _finder is not None or f"{_PACKAGE}._allcores" not in sys.modules:
+        # Done already; or a subinterpreter, which has nothing of ours.
         return
     _finder = _Finder()
     sys.meta_path.insert(0, _finder)
@@ -54,7 +51,7 @@ def install():
 
 
 def uninstall():
-    """Let every name that `install` has bound mean again what it did before. Objects that were made meanwhile stay."""
+    """As `allcores.uninstall` says."""
     global _finder
     if _finder is None:
         return

@@ -2,12 +2,25 @@
 
 import importlib
 import sys
-from importlib.machinery import ModuleSpec
 
 from allcores._alias import alias
 
+_MODULES = ("threading", "queue", "multiprocessing")
 
-def here():
+
+def fall_back():
+    """Let `allcores.threading`, `allcores.queue` and `allcores.multiprocessing.*` be the interpreter's own modules.
+
+    Called where the extension module could not be loaded. Raises that error again if this is the main interpreter, which
+    should have; returns the version of the package.
+    """
+    if not _here():
+        raise  # noqa: PLE0704
+    sys.meta_path.insert(0, _Finder())
+    return _version()
+
+
+def _here():
     """Whether this is a subinterpreter."""
     try:
         import _interpreters as interpreters
@@ -16,26 +29,21 @@ def here():
             import _xxsubinterpreters as interpreters
         except ImportError:
             return False
-    # 3.13 adds to the id who made it.
     return _id(interpreters.get_current()) != _id(interpreters.get_main())
 
 
 def _id(found):
+    # 3.13 adds to the id who made it.
     return int(found[0] if isinstance(found, tuple) else found)
-
-
-def fall_back():
-    """Let `allcores.threading`, `allcores.queue` and `allcores.multiprocessing.*` be the interpreter's own modules."""
-    sys.meta_path.insert(0, _Finder())
 
 
 class _Finder:
     """Finds the interpreter's module under our name."""
 
-    def find_spec(self, name, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(self, name, path=None, target=None):
         """The stock module of that name, for the submodules that have one."""
         package, _, rest = name.partition(".")
-        if package != "allcores" or rest.partition(".")[0] not in ("threading", "queue", "multiprocessing"):
+        if package != "allcores" or rest.partition(".")[0] not in _MODULES:
             return None
         return alias(name, importlib.import_module(rest))
 
@@ -47,9 +55,3 @@ def _version():
         return metadata.version("allcores")
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def __getattr__(name):
-    if name == "__version__":
-        return _version()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,7 @@ mod _allcores {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::only_in_the_main_interpreter()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::threading::register(module)?;
         super::queue::register(module)?;
@@ -26,4 +27,16 @@ mod _allcores {
         super::data::register(module)?;
         super::connection::register(module)
     }
+}
+
+/// Types and cached objects are kept in statics, so they are one interpreter's: the one that every process has.
+fn only_in_the_main_interpreter() -> PyResult<()> {
+    // SAFETY: attached, as whoever initialises a module is.
+    let id = unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) };
+    if id == 0 {
+        return Ok(());
+    }
+    Err(pyo3::exceptions::PyImportError::new_err(
+        "allcores._allcores can only be loaded in the main interpreter",
+    ))
 }

@@ -2,202 +2,268 @@
 //! part of them.
 
 use std::collections::VecDeque;
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use allcores::sync::{Deadline, Scope, Semaphore, Waited};
-use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyOverflowError, PyValueError};
-use pyo3::gc::PyVisit;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::block::{Slept, block, deadline};
+use crate::raw::{self, Args, Object, Raw, TypeCell, boolean, int, method, none, raise, slowly};
+use crate::threading::seconds;
 
 const SCOPE: Scope = Scope::PRIVATE;
+
+static SIMPLE_QUEUE: TypeCell = TypeCell::new();
 
 /// `queue.Empty`, found when the first queue is made: where it is raised, the interpreter may be on its way out.
 static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
-fn empty_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    EMPTY.import(py, "queue", "Empty")
+#[cold]
+fn empty(py: Python<'_>) -> PyErr {
+    let class = EMPTY.import(py, "queue", "Empty");
+    class.map_or_else(|error| error, |class| PyErr::from_type(class.clone(), ()))
 }
 
-/// Any object, for its truth.
-struct Truth(bool);
+/// A strong reference.
+struct Item(*mut PyObject);
 
-impl FromPyObject<'_, '_> for Truth {
-    type Error = PyErr;
+// SAFETY: a reference may be kept and given back by any thread that is attached, and all methods are called by such.
+unsafe impl Send for Item {}
 
-    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Truth> {
-        object.is_truthy().map(Truth)
-    }
-}
-
-/// An unbounded queue between threads, first in, first out.
-///
-/// `put` never blocks, and may be called where nothing else may be relied on: from `__del__`, a weak reference's callback or
-/// a signal handler, also while the same thread is inside `put` or `get`.
-#[pyclass(
-    frozen,
-    subclass,
-    weakref,
-    module = "allcores.queue",
-    name = "SimpleQueue"
-)]
+/// The value of a `queue.SimpleQueue`.
 pub(crate) struct SimpleQueue {
-    /// Held for moments in which no code of Python's can run.
-    items: Mutex<VecDeque<Py<PyAny>>>,
+    /// Held for moments in which no code of Python's can run: so whatever runs, and be it a finalizer or a signal handler
+    /// of the thread that is in here, finds it free.
+    items: Mutex<VecDeque<Item>>,
     /// One permit an item: who has taken a permit finds an item.
     count: Semaphore,
 }
 
 impl SimpleQueue {
-    fn items(&self) -> MutexGuard<'_, VecDeque<Py<PyAny>>> {
+    fn items(&self) -> MutexGuard<'_, VecDeque<Item>> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, item: Py<PyAny>) -> PyResult<()> {
-        self.items().push_back(item);
-        // SAFETY: the semaphore lives as long as this object, which the caller refers to.
-        let released = unsafe { Semaphore::release(&raw const self.count, SCOPE, 1) };
-        released.map_err(|_| {
-            // Ours is not counted: one too many is there, whichever it is.
-            drop(self.items().pop_back());
-            PyOverflowError::new_err("a SimpleQueue holds at most 2**31 - 1 items")
-        })
-    }
-
-    /// The item of a permit that has been taken.
-    fn pop(&self) -> Py<PyAny> {
-        let item = self.items().pop_front();
-        item.expect("there is an item for each permit")
-    }
-
-    fn pop_now(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if self.count.try_acquire() {
-            return Ok(self.pop());
+    #[inline]
+    fn push(&self, item: *mut PyObject) -> *mut PyObject {
+        // SAFETY: the caller's reference is alive; this one is the queue's.
+        self.items()
+            .push_back(Item(unsafe { ffi::Py_NewRef(item) }));
+        // SAFETY: the semaphore lives as long as the object that the method was called on.
+        match unsafe { Semaphore::release(&raw const self.count, SCOPE, 1) } {
+            Ok(()) => none(),
+            Err(_) => self.too_many(),
         }
-        Err(PyErr::from_type(empty_class(py)?.clone(), ()))
     }
 
     #[cold]
-    fn wait(&self, py: Python<'_>, deadline: Deadline) -> PyResult<Py<PyAny>> {
+    fn too_many(&self) -> *mut PyObject {
+        // One more than is counted: it is nobody's, whichever it is.
+        let last = self.items().pop_back();
+        if let Some(Item(item)) = last {
+            // SAFETY: the queue's reference. Nothing is held here.
+            unsafe { ffi::Py_DECREF(item) };
+        }
+        raise(PyOverflowError::new_err(
+            "a SimpleQueue holds at most 2**31 - 1 items",
+        ))
+    }
+
+    /// An item, if there is one: the queue's reference to it.
+    #[inline]
+    fn take(&self) -> Option<*mut PyObject> {
+        self.count.try_acquire().then(|| self.pop())
+    }
+
+    /// The item of a permit that has been taken.
+    #[inline]
+    fn pop(&self) -> *mut PyObject {
+        let item = self.items().pop_front();
+        // Without: null, and the interpreter says that a function has failed without an exception.
+        item.map_or(std::ptr::null_mut(), |item| item.0)
+    }
+
+    fn wait(&self, py: Python<'_>, deadline: Deadline) -> PyResult<*mut PyObject> {
         let taken = block(py, || match self.count.acquire(SCOPE, deadline) {
             Waited::Yes => Slept::Over(true),
             Waited::TimedOut => Slept::Over(false),
             Waited::Interrupted => Slept::Interrupted,
         })?;
-        if taken {
-            return Ok(self.pop());
+        match taken {
+            true => Ok(self.pop()),
+            false => Err(empty(py)),
         }
-        Err(PyErr::from_type(empty_class(py)?.clone(), ()))
     }
 }
 
-#[pymethods]
-impl SimpleQueue {
-    #[new]
-    fn new(py: Python<'_>) -> PyResult<SimpleQueue> {
-        empty_class(py)?;
-        Ok(SimpleQueue {
-            items: Mutex::default(),
-            count: Semaphore::new(0, Semaphore::MAX),
-        })
+#[inline]
+fn put(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
+    match args.only() {
+        Some(item) => this.value.push(item),
+        None => put_slow(this, args),
     }
+}
 
-    /// Put an item into the queue.
-    ///
-    /// `block` and `timeout` are there for the likeness to `Queue.put`: this never blocks.
-    #[pyo3(signature = (item, block=None, timeout=None), text_signature = "($self, item, block=True, timeout=None)")]
-    fn put(
-        &self,
-        item: Py<PyAny>,
-        block: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let _ = (block, timeout);
-        self.push(item)
+fn put_slow(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
+    slowly(|py| {
+        let [item, _, _] = args.bind(py, "put", ["item", "block", "timeout"])?;
+        let item = item.ok_or_else(|| missing("put"))?;
+        Ok(this.value.push(item.as_ptr()))
+    })
+}
+
+#[inline]
+fn put_nowait(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
+    match args.only() {
+        Some(item) => this.value.push(item),
+        None => slowly(|py| {
+            let [item] = args.bind(py, "put_nowait", ["item"])?;
+            let item = item.ok_or_else(|| missing("put_nowait"))?;
+            Ok(this.value.push(item.as_ptr()))
+        }),
     }
+}
 
-    /// Put an item into the queue.
-    fn put_nowait(&self, item: Py<PyAny>) -> PyResult<()> {
-        self.push(item)
+fn missing(function: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{function}() missing required argument 'item' (pos 1)"
+    ))
+}
+
+#[inline]
+fn get(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
+    if args.is_empty()
+        && let Some(item) = this.value.take()
+    {
+        return item;
     }
+    get_slow(this, args)
+}
 
-    /// Remove and return an item, waiting for one if `block` is true.
-    ///
-    /// After `timeout` seconds (None: never), or at once if `block` is false, raise Empty. Raises ValueError for a negative
-    /// timeout.
-    #[pyo3(signature = (block=Truth(true), timeout=None), text_signature = "($self, block=True, timeout=None)")]
-    fn get(
-        &self,
-        py: Python<'_>,
-        block: Truth,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        if !block.0 {
-            return self.pop_now(py);
-        }
-        let timeout = timeout
-            .map(|timeout| timeout.extract::<f64>())
-            .transpose()?;
+fn get_slow(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
+    slowly(|py| {
+        let [block, timeout] = args.bind(py, "get", ["block", "timeout"])?;
+        let block = block.map_or(Ok(true), |block| block.is_truthy())?;
+        let timeout = match timeout.filter(|timeout| block && !timeout.is_none()) {
+            Some(timeout) => Some(seconds(&timeout)?),
+            None => None,
+        };
         if timeout.is_some_and(|seconds| seconds < 0.0) {
             return Err(PyValueError::new_err(
                 "'timeout' must be a non-negative number",
             ));
         }
         let deadline = deadline(timeout)?;
-        if self.count.try_acquire() {
-            return Ok(self.pop());
+        match this.value.take() {
+            Some(item) => Ok(item),
+            None if block => this.value.wait(py, deadline),
+            None => Err(empty(py)),
         }
-        self.wait(py, deadline)
+    })
+}
+
+#[inline]
+fn get_nowait(this: &Object<SimpleQueue>) -> *mut PyObject {
+    match this.value.take() {
+        Some(item) => item,
+        None => slowly(|py| Err(empty(py))),
+    }
+}
+
+#[inline]
+fn is_empty(this: &Object<SimpleQueue>) -> *mut PyObject {
+    boolean(this.value.count.value() == 0)
+}
+
+#[inline]
+fn qsize(this: &Object<SimpleQueue>) -> *mut PyObject {
+    int(this.value.count.value().into())
+}
+
+impl Raw for SimpleQueue {
+    const NAME: &'static CStr = c"allcores.queue.SimpleQueue";
+    const DOC: &'static CStr = c"SimpleQueue()\n--\n\n\
+        An unbounded queue between threads, first in, first out.\n\n\
+        put() never blocks, and may be called where nothing else may be relied on: from __del__, a weak reference's\n\
+        callback or a signal handler, also while the same thread is inside put() or get().";
+    const SUBCLASS: bool = true;
+    const INIT: bool = true;
+    const CYCLES: bool = true;
+
+    fn cell() -> &'static TypeCell {
+        &SIMPLE_QUEUE
     }
 
-    /// Remove and return an item if there is one at once, else raise Empty.
-    fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.pop_now(py)
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<SimpleQueue> {
+        if !args.is_empty() || kwargs.is_some_and(|kwargs| !kwargs.is_empty()) {
+            return Err(PyTypeError::new_err("SimpleQueue() takes no arguments"));
+        }
+        EMPTY.import(args.py(), "queue", "Empty")?;
+        Ok(SimpleQueue {
+            items: Mutex::default(),
+            count: Semaphore::new(0, Semaphore::MAX),
+        })
     }
 
-    /// Return whether there is no item; it may have changed by the time it is used.
-    fn empty(&self) -> bool {
-        self.count.value() == 0
+    fn methods() -> Vec<ffi::PyMethodDef> {
+        const PUT: &str = "put($self, /, item, block=True, timeout=None)\n--\n\n\
+            Put an item into the queue.\n\n\
+            block and timeout are there for the likeness to Queue.put: this never blocks.";
+        const PUT_NOWAIT: &str = "put_nowait($self, /, item)\n--\n\nPut an item into the queue.";
+        const GET: &str = "get($self, /, block=True, timeout=None)\n--\n\n\
+            Remove and return an item, waiting for one if block is true.\n\n\
+            After timeout seconds (None: never), or at once if block is false, raise Empty. Raises ValueError for a\n\
+            negative timeout.";
+        const GET_NOWAIT: &str = "get_nowait($self, /)\n--\n\n\
+            Remove and return an item if there is one at once, else raise Empty.";
+        const EMPTY: &str = "empty($self, /)\n--\n\n\
+            Return whether there is no item; it may have changed by the time it is used.";
+        const QSIZE: &str = "qsize($self, /)\n--\n\n\
+            Return how many items are there; it may be another number by the time it is used.";
+        vec![
+            method!(SimpleQueue, "put", many, put, PUT),
+            method!(SimpleQueue, "put_nowait", many, put_nowait, PUT_NOWAIT),
+            method!(SimpleQueue, "get", many, get, GET),
+            method!(SimpleQueue, "get_nowait", noargs, get_nowait, GET_NOWAIT),
+            method!(SimpleQueue, "empty", noargs, is_empty, EMPTY),
+            method!(SimpleQueue, "qsize", noargs, qsize, QSIZE),
+            raw::entry(
+                "__class_getitem__",
+                ffi::Py_GenericAlias as *mut c_void,
+                ffi::METH_O | ffi::METH_CLASS,
+                "See PEP 585",
+            ),
+        ]
     }
 
-    /// Return how many items are there; it may be another number by the time it is used.
-    fn qsize(&self) -> u32 {
-        self.count.value()
-    }
-
-    /// See PEP 585.
-    #[classmethod]
-    fn __class_getitem__<'py>(
-        class: &Bound<'py, PyType>,
-        item: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let alias = class.py().import("types")?.getattr("GenericAlias")?;
-        alias.call1((class, item))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+    fn visit(&self, visit: &mut dyn FnMut(*mut PyObject) -> c_int) -> c_int {
         // Nobody can hold it here: nobody who does can be stopped for a collection. If it were so, the items would only be
         // taken for used.
         if let Ok(items) = self.items.try_lock() {
             for item in items.iter() {
-                visit.call(item)?;
+                match visit(item.0) {
+                    0 => {}
+                    stop => return stop,
+                }
             }
         }
-        Ok(())
+        0
     }
 
-    fn __clear__(&self) {
-        while self.count.try_acquire() {}
-        let items = std::mem::take(&mut *self.items());
-        // What their `__del__` does may put into this queue again.
-        drop(items);
+    fn clear(&self) {
+        // One by one, with nothing held: what a finalizer does may put into this very queue.
+        while let Some(item) = self.take() {
+            // SAFETY: the queue's reference.
+            unsafe { raw::calls::Py_DecRef(item) };
+        }
     }
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<SimpleQueue>()
+    raw::create::<SimpleQueue>(module)
 }

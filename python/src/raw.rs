@@ -127,6 +127,8 @@ pub(crate) trait Raw: Send + Sync + Sized + 'static {
     const DOC: &'static CStr;
     /// Whether Python code may derive from it.
     const SUBCLASS: bool = false;
+    /// Whether the arguments are of no concern to the constructor where a subclass has an `__init__` of its own.
+    const INIT: bool = false;
     /// Whether it holds Python objects.
     const CYCLES: bool = false;
 
@@ -251,6 +253,11 @@ unsafe extern "C-unwind" fn new<T: Raw>(
     kwargs: *mut PyObject,
 ) -> *mut PyObject {
     slowly(|py| {
+        if T::INIT && has_init::<T>(kind) {
+            let value = T::new(&PyTuple::empty(py), None)?;
+            // SAFETY: as below.
+            return Ok(unsafe { allocate(kind, value) });
+        }
         // SAFETY: a tuple, and a dict or null, as the interpreter calls a constructor.
         let (args, kwargs) = unsafe {
             (
@@ -266,6 +273,13 @@ unsafe extern "C-unwind" fn new<T: Raw>(
         // SAFETY: the interpreter calls a type's own constructor, or a base's.
         Ok(unsafe { allocate(kind, value) })
     })
+}
+
+/// Whether a subclass of T's type has an `__init__` of its own.
+fn has_init<T: Raw>(kind: *mut PyTypeObject) -> bool {
+    // SAFETY: both are heap types.
+    let init = |kind| unsafe { ffi::PyType_GetSlot(kind, ffi::Py_tp_init) };
+    init(kind) != init(T::cell().get())
 }
 
 unsafe extern "C-unwind" fn dealloc<T: Raw>(object: *mut PyObject) {
@@ -484,9 +498,10 @@ impl Args {
         let Some(names) = (unsafe { Borrowed::from_ptr_or_opt(py, self.names) }) else {
             return Ok(bound);
         };
-        for (at, name) in names.cast::<PyTuple>()?.iter().enumerate() {
-            let name = name.extract::<String>()?;
-            let Some(index) = parameters.iter().position(|known| **known == name) else {
+        for (at, name) in names.cast::<PyTuple>()?.iter_borrowed().enumerate() {
+            let name = name.cast::<PyString>()?;
+            let name = name.to_str()?;
+            let Some(index) = parameters.iter().position(|known| *known == name) else {
                 return Err(PyTypeError::new_err(format!(
                     "{function}() got an unexpected keyword argument '{name}'"
                 )));

@@ -13,7 +13,7 @@ mod semaphore;
 use allcores::sync::Deadline;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
+use pyo3::types::{PyFloat, PyInt};
 
 use crate::block::deadline;
 use crate::raw::Args;
@@ -115,6 +115,9 @@ pub(crate) fn timeout_of(timeout: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<D
 pub(crate) fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
     let seconds = match timeout.cast::<PyFloat>() {
         Ok(float) => float.value(),
+        Err(_) if timeout.is_exact_instance_of::<PyInt>() => timeout
+            .extract::<f64>()
+            .map_err(|_| PyOverflowError::new_err("timeout value is too large"))?,
         Err(_) => {
             let whole = timeout.call_method0("__index__").map_err(|_| {
                 let kind = timeout
