@@ -115,10 +115,11 @@ def _script(path):
 
     # A folder or an archive is importable, and has a __main__.
     if get_importer(path) is not None:
+        folder = os.path.abspath(path)
         if sys.flags.safe_path:
-            sys.path.insert(0, path)
+            sys.path.insert(0, folder)
         else:
-            sys.path[0] = path
+            sys.path[0] = folder
         return lambda: _module("__main__", alter_argv=False)
     try:
         with open(path, "rb") as file:
