@@ -34,6 +34,11 @@ def figures():
     return [it for it in harness.FIGURES if not it.versions or short in it.versions]
 
 
+def wanted(figure, part):
+    """By id (`T1`, or `T` for all of them), or by a part of the name of more than two letters."""
+    return figure.id.startswith(part) or (len(part) > 2 and part in figure.key)
+
+
 def one(key, quick):
     import harness
 
@@ -94,14 +99,14 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="show that everything runs; no figures")
-    parser.add_argument("--only", action="append", default=[], help="only figures whose id or name has this, such as T1")
+    parser.add_argument("--only", action="append", default=[], help="only figures with this id, such as T1 or T, or this in their name")
     parser.add_argument("--write", action="store_true", help="for report.py")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         return one(options.one, options.quick)
-    chosen = [it for it in figures() if not options.only or any(part in it.key for part in options.only)]
+    chosen = [it for it in figures() if not options.only or any(wanted(it, part) for part in options.only)]
     if options.list:
         print("\n".join(it.key for it in chosen))
         return

@@ -25,6 +25,7 @@ OURS = {}
 BORROWED = set()
 
 _state = "not begun"
+_ALIAS = "stock_"
 
 
 def _stock_names():
@@ -60,6 +61,21 @@ def _borrowing(module, stock):
     module.__class__ = Borrowing
 
 
+def _rename(stock, ours):
+    """Lets what is pickled by name find itself: the interpreter's own code still sends its own objects.
+
+    Its functions and classes that ours displace under their names say from now on that they are in `stock_MODULE`.
+    """
+    alias = _ALIAS + stock.__name__.replace(".", "_")
+    sys.modules[alias] = stock
+    for name, value in vars(stock).items():
+        if getattr(value, "__module__", None) == stock.__name__ and vars(ours).get(name) is not value:
+            try:
+                value.__module__ = alias
+            except (AttributeError, TypeError):
+                pass
+
+
 def apply():
     """Makes the exchange, once."""
     global _state
@@ -80,6 +96,7 @@ def apply():
         if module is STOCK[name]:
             continue
         _borrowing(module, STOCK[name])
+        _rename(STOCK[name], module)
         sys.modules[name] = module
     for name, stock in STOCK.items():
         package, _, last = name.rpartition(".")
@@ -96,6 +113,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             # A child begins with ours: it is imported whole before it meets what was exchanged.
             apply()
             return importlib.machinery.ModuleSpec(fullname, self)
+        if fullname.startswith(_ALIAS) and _state == "not begun":
+            apply()
+            return importlib.machinery.ModuleSpec(fullname, self) if fullname in sys.modules else None
         if _state == "applying" or fullname.partition(".")[0] not in FAMILIES:
             return None
         apply()
@@ -107,7 +127,11 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         # The import system has put an empty module there; it takes what it finds afterwards.
         name = module.__name__.removeprefix("allcores.")
-        sys.modules[module.__name__] = OURS.get(name) or STOCK[name]
+        if name.startswith(_ALIAS):
+            there = (stock for stock in STOCK.values() if _ALIAS + stock.__name__.replace(".", "_") == name)
+            sys.modules[name] = next(there)
+        else:
+            sys.modules[module.__name__] = OURS.get(name) or STOCK[name]
 
 
 if os.environ.get("ALLCORES_CONFORMANCE") and "threading" not in sys.modules:
