@@ -146,6 +146,11 @@ pub(crate) trait Raw: Send + Sync + Sized + 'static {
         Vec::new()
     }
 
+    /// Further slots of the type: what Python spells as `object[key]`, for example.
+    fn slots() -> Vec<ffi::PyType_Slot> {
+        Vec::new()
+    }
+
     /// `repr(object)`.
     fn repr(this: &Object<Self>, py: Python<'_>) -> PyResult<String> {
         Ok(format!("<{} {}>", this.type_name(py)?, this.place()))
@@ -206,6 +211,7 @@ pub(crate) fn create<T: Raw>(module: &Bound<'_, PyModule>) -> PyResult<()> {
         slots.push(slot(ffi::Py_tp_traverse, traverse::<T> as *mut c_void));
         slots.push(slot(ffi::Py_tp_clear, clear::<T> as *mut c_void));
     }
+    slots.extend(T::slots());
     slots.push(slot(0, null_mut()));
     let mut spec = ffi::PyType_Spec {
         name: T::NAME.as_ptr(),

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::multiprocessing::connection::{RecvError, SendError, stream};
 use crate::multiprocessing::transfer::{Incoming, Outgoing, Parcels};
+use crate::multiprocessing::{SharedMemory, SharedMemoryError};
 use crate::shm::{ShmError, arena};
 use crate::sync::Scope;
 
@@ -85,4 +86,12 @@ pub fn meet_arena(file: OwnedFd) -> Result<(), ShmError> {
 /// The process that an owner's number in a lock word names, for messages to people. `None` if it is not known any more.
 pub fn process_of(scope: Scope, owner: u32) -> Option<u32> {
     crate::registry::pid_of(scope, owner)
+}
+
+/// The memory behind a descriptor that a relative handed over: one of its [`SharedMemory`] without a name.
+///
+/// # Errors
+/// If it is not that, or cannot be mapped.
+pub fn received_memory(file: OwnedFd) -> Result<SharedMemory, SharedMemoryError> {
+    SharedMemory::received(file)
 }

@@ -7,7 +7,7 @@ pub(crate) mod died;
 mod event;
 mod queue;
 pub(crate) mod raise;
-mod semlock;
+pub(crate) mod semlock;
 
 use pyo3::prelude::*;
 

@@ -9,6 +9,7 @@ mod quick;
 
 use std::sync::OnceLock;
 
+use allcores::multiprocessing::RLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -52,6 +53,19 @@ pub(super) fn semlock_of<'a>(
     // SAFETY: an instance of the type or of a subclass, which `object` keeps.
     let this = unsafe { Object::<SemLock>::of(object.as_ptr()) };
     Ok(Some((this.value.core()?, &this.value.notes)))
+}
+
+/// A handle on the RLock that an object is, if it is one.
+pub(crate) fn rlock(object: &Bound<'_, PyAny>) -> PyResult<Option<RLock>> {
+    let module = object.py().import("allcores._allcores")?;
+    if !object.is_instance(&module.getattr("SemLock")?)? {
+        return Ok(None);
+    }
+    // SAFETY: an instance, alive as long as the reference.
+    Ok(match unsafe { Object::at(object.as_ptr()) }.core.get() {
+        Some(Core::RLock(lock)) => Some(lock.clone()),
+        _ => None,
+    })
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

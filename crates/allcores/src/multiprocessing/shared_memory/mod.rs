@@ -315,7 +315,7 @@ impl SharedMemory {
     }
 
     /// What a message brought: a descriptor of unknown origin.
-    fn received(file: OwnedFd) -> Result<SharedMemory, SharedMemoryError> {
+    pub(crate) fn received(file: OwnedFd) -> Result<SharedMemory, SharedMemoryError> {
         let unsuitable = |reason| SharedMemoryError::Unsuitable { reason };
         let failed = || SharedMemoryError::os("what a message brought cannot be mapped");
         // First: only memory files can be sealed, and no other file system is asked anything.

@@ -1,7 +1,0 @@
-//! Memory of the arena behind ctypes objects.
-
-use pyo3::prelude::*;
-
-pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
-}
