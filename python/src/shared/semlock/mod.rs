@@ -62,7 +62,8 @@ pub(crate) fn rlock(object: &Bound<'_, PyAny>) -> PyResult<Option<RLock>> {
         return Ok(None);
     }
     // SAFETY: an instance, alive as long as the reference.
-    Ok(match unsafe { Object::at(object.as_ptr()) }.core.get() {
+    let this = unsafe { Object::<SemLock>::of(object.as_ptr()) };
+    Ok(match this.value.core.get() {
         Some(Core::RLock(lock)) => Some(lock.clone()),
         _ => None,
     })
