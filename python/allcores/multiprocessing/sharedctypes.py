@@ -193,15 +193,21 @@ def _guard(synchronized, type_, count):
     obj, lock = synchronized._obj, synchronized._lock
     letter = _NUMBERS.get(type_)
     memory = getattr(obj, "_wrapper", None)
-    kind = type(lock)
-    if (
-        letter is not None
-        and type(memory) is Memory
-        and isinstance(lock, _allcores.SemLock)
-        and kind.acquire is _allcores.SemLock.acquire
-        and kind.release is _allcores.SemLock.release
-    ):
+    if letter is not None and type(memory) is Memory and _is_plain(type(lock)):
         synchronized._guard((lock, memory._block, letter, count))
+
+
+def _is_plain(kind):
+    """Whether it is a type of ours that acquires and releases as we made it: nobody has overridden that."""
+    for base in kind.__mro__:
+        if base is _allcores.SemLock:
+            return True
+        if not _OVERRIDES.isdisjoint(vars(base)):
+            return False
+    return False
+
+
+_OVERRIDES = frozenset({"acquire", "release", "__enter__", "__exit__"})
 
 
 class SynchronizedBase(_StockSynchronizedBase):

@@ -57,14 +57,8 @@ pub(super) fn semlock_of<'a>(
 
 /// A handle on the RLock that an object is, if it is one.
 pub(crate) fn rlock(object: &Bound<'_, PyAny>) -> PyResult<Option<RLock>> {
-    let module = object.py().import("allcores._allcores")?;
-    if !object.is_instance(&module.getattr("SemLock")?)? {
-        return Ok(None);
-    }
-    // SAFETY: an instance, alive as long as the reference.
-    let this = unsafe { Object::<SemLock>::of(object.as_ptr()) };
-    Ok(match this.value.core.get() {
-        Some(Core::RLock(lock)) => Some(lock.clone()),
+    Ok(match semlock_of(object)? {
+        Some((Core::RLock(lock), _)) => Some(lock.clone()),
         _ => None,
     })
 }
