@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// More would not be quicker on any machine of today, and each process takes some descriptors.
 pub(crate) const MOST_WORKERS: u32 = 128;
@@ -32,6 +32,7 @@ impl Default for Command {
 }
 
 /// Counts the word frequencies of all text below a folder, three ways: serially, with Threads and with Processes.
+/// With --python also in Python, with its own threads and processes and with those of the package allcores.
 ///
 /// Each way reads the same files from disk and counts them as often as the serial way could in two seconds. All ways
 /// must come to the same totals: it is checked, and they are then compared by the time they took.
@@ -42,6 +43,7 @@ Examples:
   allcores demo ~/notes              your own text
   allcores demo ~/notes --threads 4 --passes 10
   allcores demo ~/notes --json       the same for programs
+  allcores demo ~/notes --python     the same job in Python beside it
 
 Exit status: 0 all ways agree; 1 they do not, or one failed; 2 wrong usage, or no text there; 130 Ctrl-C.")]
 pub(crate) struct DemoArgs {
@@ -69,6 +71,11 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "WAY")]
     pub(crate) way: Vec<Way>,
 
+    /// Do the same job in Python as well, by this interpreter, which has the package allcores [default: python3]. It counts
+    /// once, and its times are multiplied by the number of passes.
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true, default_missing_value = "python3")]
+    pub(crate) python: Option<PathBuf>,
+
     /// Use the first N MiB of text below DIR
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) max_mib: u64,
@@ -78,9 +85,18 @@ pub(crate) struct DemoArgs {
     pub(crate) top: usize,
 }
 
+impl DemoArgs {
+    /// The interpreter that is needed, if one is.
+    pub(crate) fn interpreter(&self) -> Option<&Path> {
+        let asked = self.way.iter().any(|way| way.is_in_python());
+        let default = asked.then_some(Path::new("python3"));
+        self.python.as_deref().or(default)
+    }
+}
+
 /// A way of counting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Way {
     /// One piece after another, in the main thread
     Serial,
@@ -88,16 +104,41 @@ pub(crate) enum Way {
     Threads,
     /// With Processes
     Processes,
+    /// In Python, with `threading`
+    PythonStockThreads,
+    /// In Python, with `multiprocessing`
+    PythonStockProcesses,
+    /// In Python, with `allcores.threading`
+    PythonAllcoresThreads,
+    /// In Python, with `allcores.multiprocessing`
+    PythonAllcoresProcesses,
 }
 
 impl Way {
-    pub(crate) const ALL: &[Way] = &[Way::Serial, Way::Threads, Way::Processes];
+    pub(crate) const ALL: &[Way] = &[
+        Way::Serial,
+        Way::Threads,
+        Way::Processes,
+        Way::PythonStockThreads,
+        Way::PythonAllcoresThreads,
+        Way::PythonStockProcesses,
+        Way::PythonAllcoresProcesses,
+    ];
+
+    /// Whether it takes an interpreter.
+    pub(crate) fn is_in_python(self) -> bool {
+        !matches!(self, Way::Serial | Way::Threads | Way::Processes)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Way::Serial => "serial",
             Way::Threads => "threads",
             Way::Processes => "processes",
+            Way::PythonStockThreads => "python, stock threads",
+            Way::PythonStockProcesses => "python, stock processes",
+            Way::PythonAllcoresThreads => "python, allcores threads",
+            Way::PythonAllcoresProcesses => "python, allcores processes",
         }
     }
 }

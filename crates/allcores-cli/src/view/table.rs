@@ -47,6 +47,12 @@ pub(crate) fn print(report: &Report) -> io::Result<()> {
         ]);
     }
     write!(out, "\n{ways}")?;
+    if passes > 1 && report.outcomes.iter().any(|o| o.way.is_in_python()) {
+        writeln!(
+            out,
+            "Python counted once: its times are multiplied by {passes}."
+        )?;
+    }
     match report.differences().as_slice() {
         [] if report.outcomes.len() > 1 => writeln!(out, "All ways came to the same totals.")?,
         [] => {}

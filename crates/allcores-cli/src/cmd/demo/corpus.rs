@@ -66,6 +66,11 @@ impl Work {
         Path::new(OsStr::from_bytes(&self.files[piece.file as usize]))
     }
 
+    /// The paths, as bytes: a piece names its own by number.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &[u8]> {
+        self.files.iter().map(Vec::as_slice)
+    }
+
     /// The length of all pieces.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

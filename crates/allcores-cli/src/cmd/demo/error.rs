@@ -22,6 +22,11 @@ pub(crate) enum DemoError {
     NotStarted(&'static str, String),
     #[error("a worker failed: {0}")]
     Worker(String),
+    #[error(
+        "{} cannot import the package allcores ({said}); install it with `pip install ./python` in the repository, \
+         and name that interpreter: allcores demo --python=PROGRAM", .python.display()
+    )]
+    NoPython { python: PathBuf, said: String },
     #[error("the result cannot be written: {0}")]
     Output(#[from] io::Error),
 }
@@ -50,6 +55,7 @@ impl DemoError {
             | DemoError::NotAFolder(_)
             | DemoError::Unreadable { .. }
             | DemoError::NoText { .. }
+            | DemoError::NoPython { .. }
             | DemoError::NoDefault(_) => 2,
             DemoError::Changed { .. }
             | DemoError::NotStarted(..)

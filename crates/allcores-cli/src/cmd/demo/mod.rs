@@ -5,6 +5,7 @@ mod count;
 mod cpu;
 mod error;
 mod processes;
+mod python;
 pub(crate) mod report;
 mod serial;
 mod threads;
@@ -18,6 +19,7 @@ use allcores::multiprocessing::cpu_count;
 pub(crate) use corpus::Skipped;
 use corpus::{Corpus, Work};
 use error::DemoError;
+use python::{Kind, Library};
 use report::{Outcome, Report};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,6 +44,9 @@ pub(crate) fn main(args: &DemoArgs) -> ExitCode {
 }
 
 fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
+    if let Some(python) = args.interpreter() {
+        python::check(python)?;
+    }
     let limit = args.max_mib << 20;
     let corpus = match &args.folder {
         Some(folder) => corpus::survey(folder, limit)?,
@@ -73,7 +78,10 @@ fn count_all_ways(args: &DemoArgs, corpus: Corpus) -> Result<Report, DemoError> 
     let ways: Vec<Way> = Way::ALL
         .iter()
         .copied()
-        .filter(|way| args.way.is_empty() || args.way.contains(way))
+        .filter(|way| match args.way.as_slice() {
+            [] => args.python.is_some() || !way.is_in_python(),
+            chosen => chosen.contains(way),
+        })
         .collect();
     let (mut passes, mut outcomes) = (args.passes, Vec::new());
     for way in ways {
@@ -104,18 +112,35 @@ fn count_one_way(
 ) -> Result<Outcome, DemoError> {
     let workers = match way {
         Way::Serial => 1,
-        Way::Threads => args.threads.unwrap_or_else(usable_cpus),
-        Way::Processes => args.processes.unwrap_or_else(usable_cpus),
+        Way::Threads | Way::PythonStockThreads | Way::PythonAllcoresThreads => {
+            args.threads.unwrap_or_else(usable_cpus)
+        }
+        Way::Processes | Way::PythonStockProcesses | Way::PythonAllcoresProcesses => {
+            args.processes.unwrap_or_else(usable_cpus)
+        }
     };
     let fixed = passes.unwrap_or(1);
     let open_ended = way == Way::Serial && passes.is_none();
     let bytes = (!open_ended).then(|| fixed.saturating_mul(work.bytes()));
     let progress = Progress::start(way.name(), bytes);
+    if let Some((library, kind)) = in_python(way) {
+        let python = args
+            .interpreter()
+            .expect("checked before anything was counted");
+        let counted = python::count(python, library, kind, work, fixed, workers)?;
+        return Ok(Outcome {
+            way,
+            workers,
+            seconds: counted.seconds,
+            cpu_seconds: counted.cpu_seconds,
+            totals: counted.totals,
+        });
+    }
     let (cpu, clock) = (cpu::used(), Instant::now());
     let totals = match way {
         Way::Serial => serial::count(work, passes, SERIAL_TAKES, &progress),
         Way::Threads => threads::count(work, fixed, workers, &progress),
-        Way::Processes => processes::count(work, fixed, workers, &progress),
+        _ => processes::count(work, fixed, workers, &progress),
     }?;
     let (seconds, cpu_seconds) = (clock.elapsed().as_secs_f64(), cpu::used() - cpu);
     drop(progress);
@@ -126,4 +151,15 @@ fn count_one_way(
         cpu_seconds,
         totals,
     })
+}
+
+/// Which way in Python it is, if it is one.
+fn in_python(way: Way) -> Option<(Library, Kind)> {
+    match way {
+        Way::Serial | Way::Threads | Way::Processes => None,
+        Way::PythonStockThreads => Some((Library::Stock, Kind::Threads)),
+        Way::PythonStockProcesses => Some((Library::Stock, Kind::Processes)),
+        Way::PythonAllcoresThreads => Some((Library::Allcores, Kind::Threads)),
+        Way::PythonAllcoresProcesses => Some((Library::Allcores, Kind::Processes)),
+    }
 }
