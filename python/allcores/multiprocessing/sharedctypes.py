@@ -20,6 +20,7 @@ from multiprocessing.sharedctypes import (
 
 from allcores import _allcores
 from allcores.multiprocessing import _arena
+from allcores.multiprocessing.synchronize import RLock
 
 __all__ = ["RawValue", "RawArray", "Value", "Array", "copy", "synchronized"]
 
@@ -193,21 +194,9 @@ def _guard(synchronized, type_, count):
     obj, lock = synchronized._obj, synchronized._lock
     letter = _NUMBERS.get(type_)
     memory = getattr(obj, "_wrapper", None)
-    if letter is not None and type(memory) is Memory and _is_plain(type(lock)):
+    # Exactly an RLock: a subclass may have overridden anything.
+    if letter is not None and type(memory) is Memory and type(lock) is RLock:
         synchronized._guard((lock, memory._block, letter, count))
-
-
-def _is_plain(kind):
-    """Whether it is a type of ours that acquires and releases as we made it: nobody has overridden that."""
-    for base in kind.__mro__:
-        if base is _allcores.SemLock:
-            return True
-        if not _OVERRIDES.isdisjoint(vars(base)):
-            return False
-    return False
-
-
-_OVERRIDES = frozenset({"acquire", "release", "__enter__", "__exit__"})
 
 
 class SynchronizedBase(_StockSynchronizedBase):
