@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import warnings
-from multiprocessing import process, resource_tracker, util
+from multiprocessing import process, reduction, resource_tracker, util  # noqa: F401
 
 from allcores.multiprocessing import forkserver, spawn
 
@@ -44,8 +44,9 @@ def serve(descriptor, preload=(), on_error="ignore", **told):
 
 def _preload(descriptor, modules, on_error, told):
     if told.get("installed"):
-        from allcores import _install
+        from allcores import _child, _install
 
+        _child.load_all()
         _install.install_in_child()
     main = {name: told[name] for name in ("init_main_from_name", "init_main_from_path") if name in told}
     if "sys_path" in told:

@@ -55,7 +55,7 @@ def get_command_line(**kwds):
     from multiprocessing import util
 
     call = "spawn_main(%s)" % ", ".join("%s=%r" % item for item in kwds.items())
-    program = bootstrap("allcores.multiprocessing.spawn", "spawn_main", call)
+    program = bootstrap("allcores._child", "spawn_main", call)
     return [get_executable(), *util._args_from_interpreter_flags(), "-c", program, "--multiprocessing-fork"]
 
 
@@ -74,27 +74,32 @@ def spawn_main(pipe_handle, parent_pid=None, tracker_fd=None, lifeline=None):
     """In the child: runs the process whose description is in a file."""
     assert is_forking(sys.argv), "Not forking"
     if tracker_fd is not None:
-        hand_tracker(tracker_fd)
+        from allcores import _child
+
+        _child.when_loaded("multiprocessing.resource_tracker", _hand(tracker_fd))
     os.set_inheritable(pipe_handle, False)
     os.set_inheritable(lifeline, False)
     sys.exit(_main(pipe_handle, lifeline))
 
 
-def hand_tracker(descriptor):
+def _hand(descriptor):
     """Has the interpreter's resource tracker write to the parent's."""
-    from multiprocessing import resource_tracker
 
-    resource_tracker._resource_tracker._fd = descriptor
+    def hand(resource_tracker):
+        resource_tracker._resource_tracker._fd = descriptor
+
+    return hand
 
 
 def _main(fd, parent_sentinel):
-    import pickle
+    # Without the half of `pickle` that is written in Python.
+    from _pickle import load
 
     with open(fd, "rb", closefd=False) as from_parent:
         process.current_process()._inheriting = True
         try:
-            prepare(pickle.load(from_parent))
-            self = pickle.load(from_parent)
+            prepare(load(from_parent))
+            self = load(from_parent)
         finally:
             del process.current_process()._inheriting
     # From here on it is the file for the result.
@@ -228,8 +233,9 @@ def prepare(data):
 
         context._default_context.set_start_method(data["start_method"], force=True)
     if data.get("installed"):
-        from allcores import _install
+        from allcores import _child, _install
 
+        _child.load_all()
         _install.install_in_child()
     if "init_main_from_name" in data:
         _fixup_main_from_name(data["init_main_from_name"])
@@ -259,9 +265,38 @@ def _fixup_main_from_path(main_path):
     # The fork server may have imported it.
     if getattr(current, "__file__", None) == main_path:
         return
+    if main_path.endswith(".py") and os.path.isfile(main_path):
+        _run_file(current, main_path)
+        return
     import runpy
 
     _become_main(current, runpy.run_path(main_path, run_name="__mp_main__"))
+
+
+def _run_file(current, path):
+    """What `runpy.run_path` does with a script, without what it imports for folders and archives."""
+    import io
+
+    with io.open_code(path) as file:
+        code = compile(file.read(), path, "exec")
+    module = type(sys)("__mp_main__")
+    module.__dict__.update(
+        __file__=path, __cached__=None, __loader__=None, __package__="", __spec__=None, __builtins__=__builtins__
+    )
+    before, argument = sys.modules.get("__mp_main__"), sys.argv[0]
+    sys.modules["__mp_main__"], sys.argv[0] = module, path
+    try:
+        exec(code, module.__dict__)
+    except BaseException:
+        if before is None:
+            del sys.modules["__mp_main__"]
+        else:
+            sys.modules["__mp_main__"] = before
+        raise
+    finally:
+        sys.argv[0] = argument
+    old_main_modules.append(current)
+    sys.modules["__main__"] = module
 
 
 def _become_main(current, content):
