@@ -79,7 +79,12 @@ def spawn_main(pipe_handle, parent_pid=None, tracker_fd=None, lifeline=None):
         _child.when_loaded("multiprocessing.resource_tracker", _hand(tracker_fd))
     os.set_inheritable(pipe_handle, False)
     os.set_inheritable(lifeline, False)
-    sys.exit(_main(pipe_handle, lifeline))
+    exitcode = _main(pipe_handle, lifeline)
+    # What is left ends with the process: the interpreter need not look through it for cycles on its way out.
+    import gc
+
+    gc.freeze()
+    sys.exit(exitcode)
 
 
 def _hand(descriptor):
