@@ -9,7 +9,7 @@ use crate::workspace::{cargo, root, target};
 use clap::Args;
 use environment::{Chosen, Purpose, choose, folder, prepare, python};
 use interpreters::Interpreter;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 /// Builds the extension module and puts it beside the Python files, so that `PYTHONPATH=python` finds the package.
 pub(crate) fn develop() -> ExitCode {
@@ -188,9 +188,13 @@ pub(crate) fn bench(args: &[String]) -> Plan {
         run.args(["-P", "python/bench/run.py"]).args(args);
         tasks.push((run, WATCHED));
     }
-    if let Some(first) = chosen.interpreters.first() {
-        let mut report: Command = python(first, Purpose::Bench);
+    let has = |option: &str| args.iter().any(|arg| arg == option);
+    if let Some(first) = chosen.interpreters.first().filter(|_| !has("--quick")) {
+        let mut report = python(first, Purpose::Bench);
         report.args(["-P", "python/bench/report.py"]);
+        if has("--write") {
+            report.arg("--write");
+        }
         tasks.push((report, RUN));
     }
     Plan::Run(tasks)
