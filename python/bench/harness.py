@@ -39,6 +39,8 @@ class Figure:
 
 
 FIGURES = []
+#: Where the figure that is being measured has its two parts: a thread that is started for it pins itself.
+where = ""
 
 
 def figure(id, name, must=None, stretch=None, pins=("",), judged=None, peer=None, versions=()):
@@ -197,8 +199,10 @@ def calibrated(side, seconds):
 
 
 def measure(figure, rounds, seconds):
-    """{side: {"ns": median, "rounds": […]}, …} of one figure, with the ratios stock/ours and the others' load."""
-    pin(figure.pin)
+    """The figure's times by side, the ratios stock/ours and peer/ours, and the others' load."""
+    global where
+    where = figure.pin
+    pin(where)
     load = Load()
     sides = figure.make(figure.pin)
     counts = {name: calibrated(side, seconds) for name, side in sides.items()}

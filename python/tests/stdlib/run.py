@@ -40,6 +40,7 @@ def arguments():
     parser.add_argument("--only", action="append", default=[], help="only tests whose SUITE::CLASS::TEST contains this")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes at a time")
     parser.add_argument("--hang", type=int, default=150, help="seconds after which a test is taken for hung")
+    parser.add_argument("--once", action="store_true", help="do not run again, alone, what is lost")
     parser.add_argument("--wrap", default="", help="a command to run each process with, such as 'nice -n 5'")
     parser.add_argument("--package", help="the folder that has the package, if it is not installed")
     parser.add_argument("--out", type=pathlib.Path, help="where the outcomes go, as JSON")
@@ -142,7 +143,7 @@ def main():
         proof = runner.proof()
         results["proof"] = proof
         results["borrowed"] = sorted(runner.borrowed)
-        code = verdict.judge(results, stock, plan, proof, runner, sampled_out, broken)
+        code = verdict.judge(results, stock, proof, runner, sampled_out, broken, options.once)
     out.parent.mkdir(parents=True, exist_ok=True)
     if options.merge and out.is_file():
         before = json.loads(out.read_text())

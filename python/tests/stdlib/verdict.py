@@ -43,7 +43,7 @@ def print_counts(statuses):
     print(", ".join(f"{count} {status}" for status, count in counts.most_common()))
 
 
-def judge(results, stock, plan, proof, runner, sampled_out, broken):
+def judge(results, stock, proof, runner, sampled_out, broken, once):
     """Prints the verdict; adds it to `results`; returns the exit code: 1 if anything is lost that no list names."""
     version = results["version"]
     ours = results["tests"]
@@ -60,12 +60,15 @@ def judge(results, stock, plan, proof, runner, sampled_out, broken):
             explained[name] = rule["reason"]
             continue
         # Alone, twice more: what fails beside others on a loaded machine is no loss.
-        again = [runner.alone(name) for _ in range(2)]
+        again = [] if once else [runner.alone(name)]
+        if not once and again[0]["status"] not in GOOD:
+            again.append(runner.alone(name))
         if any(it["status"] in GOOD for it in again):
             flaky.append(name)
         else:
             (still_open if known(name, version) else losses).append(name)
-            ours[name]["why"] = again[0]["why"] or ours[name]["why"]
+            if again:
+                ours[name]["why"] = again[0]["why"] or ours[name]["why"]
     gained = [name for name, it in ours.items() if it["status"] in GOOD and stock["tests"].get(name) not in (*GOOD, "skip", None)]
     unneeded = [
         name
@@ -74,7 +77,7 @@ def judge(results, stock, plan, proof, runner, sampled_out, broken):
     ]
     results["verdict"] = dict(losses=losses, open=still_open, deviations=explained, flaky=flaky, gained=gained)
 
-    _print_share(results, proof, plan)
+    _print_share(results, proof)
     if results["borrowed"]:
         print(f"private names looked up in the interpreter's modules: {len(results['borrowed'])}: {', '.join(results['borrowed'])}")
     for title, found in (
@@ -100,7 +103,7 @@ def judge(results, stock, plan, proof, runner, sampled_out, broken):
     return 1 if losses or broken else 0
 
 
-def _print_share(results, proof, plan):
+def _print_share(results, proof):
     """How much of what was tested is ours, object by object."""
     by_name = collections.defaultdict(list)
     for row in proof:
