@@ -6,6 +6,7 @@ from types import GenericAlias
 from typing import Any, Generic, TypeVar, final
 
 from allcores.threading import Condition, Lock
+from typing_extensions import disjoint_base
 
 __all__ = ["Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown", "SimpleQueue"]
 
@@ -20,12 +21,13 @@ class Queue(_stock.Queue[_T]):
     is_shutdown: bool
     def shutdown(self, immediate: bool = False) -> None: ...
 
-class PriorityQueue(Queue[_T], _stock.PriorityQueue[_T]):
+class PriorityQueue(Queue[_T], _stock.PriorityQueue[_T]):  # type: ignore[type-var, unused-ignore]
     queue: list[_T]  # type: ignore[assignment]
 
 class LifoQueue(Queue[_T], _stock.LifoQueue[_T]):
     queue: list[_T]  # type: ignore[assignment]
 
+@disjoint_base
 class SimpleQueue(Generic[_T]):
     def __new__(cls) -> SimpleQueue[_T]: ...
     def empty(self) -> bool: ...

@@ -108,30 +108,28 @@ def apply():
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes the exchange at the first import, and finds ours again for tests that import a module afresh."""
 
+    found = {}
+
     def find_spec(self, fullname, path=None, target=None):
-        if _state == "not begun" and fullname.partition("allcores.")[2].partition(".")[0] in FAMILIES:
-            # A child begins with ours: it is imported whole before it meets what was exchanged.
-            apply()
-            return importlib.machinery.ModuleSpec(fullname, self)
-        if fullname.startswith(_ALIAS) and _state == "not begun":
-            apply()
-            return importlib.machinery.ModuleSpec(fullname, self) if fullname in sys.modules else None
-        if _state == "applying" or fullname.partition(".")[0] not in FAMILIES:
+        ours = fullname.startswith("allcores.") and _state == "not begun"
+        family = fullname.removeprefix("allcores.") if ours else fullname
+        alias = fullname.startswith(_ALIAS) and _state == "not begun"
+        if _state == "applying" or not (alias or family.partition(".")[0] in FAMILIES):
             return None
+        # A child may begin with ours: that is imported whole before it meets what was exchanged.
         apply()
-        return importlib.machinery.ModuleSpec(fullname, self) if fullname in STOCK else None
+        if not alias and family not in STOCK:
+            return None
+        # The import system would run a module again that has come to be there while it was looked for.
+        self.found[fullname] = sys.modules.pop(fullname, None) or OURS.get(family) or STOCK.get(family)
+        return importlib.machinery.ModuleSpec(fullname, self) if self.found[fullname] else None
 
     def create_module(self, spec):
         return None
 
     def exec_module(self, module):
         # The import system has put an empty module there; it takes what it finds afterwards.
-        name = module.__name__.removeprefix("allcores.")
-        if name.startswith(_ALIAS):
-            there = (stock for stock in STOCK.values() if _ALIAS + stock.__name__.replace(".", "_") == name)
-            sys.modules[name] = next(there)
-        else:
-            sys.modules[module.__name__] = OURS.get(name) or STOCK[name]
+        sys.modules[module.__name__] = self.found[module.__name__]
 
 
 if os.environ.get("ALLCORES_CONFORMANCE") and "threading" not in sys.modules:

@@ -109,7 +109,7 @@ class Runner:
             for test in todo:
                 args += ["--only", test]
             events, ended = self._worker(args)
-            running, failed_fixture = None, None
+            running, failed_fixture, interrupted = None, None, False
             for event in events:
                 if "start" in event:
                     running = event["start"]
@@ -118,6 +118,7 @@ class Runner:
                         running = None
                     # A test with several bad parts tells of each; the first stands.
                     found.setdefault(event["end"], {"status": event["status"], "why": event["why"]})
+                    interrupted = event.get("interrupted", False)
                 elif "fixture" in event:
                     failed_fixture = event
                     notes.append(f"{event['fixture']}: {event['status']}")
@@ -126,7 +127,7 @@ class Runner:
             if running is not None and running not in found:
                 found[running] = {"status": ended or "died", "why": f"ended by {ended}" if ended else "its process ended"}
             rest = [test for test in todo if test not in found]
-            if running is None and rest:
+            if rest and not interrupted and running is None:
                 # Nothing says why: setUpClass, an import, or a process that ended between two tests.
                 why = failed_fixture or {"status": ended or "died", "why": "its process ended"}
                 for test in rest:
@@ -180,6 +181,6 @@ class Runner:
             how = ended or f"exit code {child.returncode}"
             for event in found[-1:]:
                 if "start" in event:
-                    found.append({"end": event["start"], "status": ended or "died", "why": f"{how}\n{tail}"})
+                    found.append({"end": event["start"], "status": ended or "died", "why": f"{how}\n{tail}", "interrupted": True})
         shutil.rmtree(folder, ignore_errors=True)
         return found, ended
