@@ -5,6 +5,7 @@ Barrier are ours. Thread and Timer extend the interpreter's, and have a result. 
 the hooks for tracing and for exceptions, the list of threads) is the interpreter's own.
 """
 
+import sys as _sys
 import threading as _stock
 from threading import *  # noqa: F403
 from time import monotonic as _now
@@ -14,9 +15,13 @@ from allcores._allcores import ConditionBase as _ConditionBase
 from allcores._allcores import EventBase as _EventBase
 from allcores._allcores import Lock, RLock
 from allcores._allcores import SemaphoreBase as _SemaphoreBase
+from allcores._threads import Thread, Timer
+
+__all__ = list(_stock.__all__)
 
 _CRLock = RLock
-_PyRLock = _stock._PyRLock
+# The hook is looked up when it is needed: see the end of the file.
+del excepthook  # noqa: F821
 
 
 class Condition(_ConditionBase):
@@ -226,3 +231,34 @@ def _deprecated(text):
     import warnings
 
     warnings.warn(text, DeprecationWarning, stacklevel=3)
+
+
+# What is not bound here is the interpreter's, and is looked up there each time: some of it changes (`_main_thread`, the hook
+# for exceptions). Setting such a name sets it there, where the interpreter finds it.
+
+
+def __getattr__(name):
+    try:
+        return getattr(_stock, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__():
+    return sorted({*globals(), *vars(_stock)})
+
+
+class _Module(type(_sys)):
+    def __setattr__(self, name, value):
+        setattr(_owner(self, name), name, value)
+
+    def __delattr__(self, name):
+        delattr(_owner(self, name), name)
+
+
+def _owner(module, name):
+    of_the_interpreter = name not in vars(module) and name in vars(_stock)
+    return _stock if of_the_interpreter else super(_Module, module)
+
+
+_sys.modules[__name__].__class__ = _Module

@@ -33,6 +33,8 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+pub(crate) mod special;
+
 /// Functions of the C API that may run Python code, hence unwind.
 pub(crate) mod calls {
     use super::PyObject;
@@ -50,6 +52,18 @@ pub(crate) mod calls {
         ) -> *mut PyObject;
         /// Whether `object` is true: 1, 0, or -1 with an exception set.
         pub(crate) fn PyObject_IsTrue(object: *mut PyObject) -> std::ffi::c_int;
+        /// `callable(*args, **kwargs)`: a tuple, and a dict or null.
+        pub(super) fn PyObject_Call(
+            callable: *mut PyObject,
+            args: *mut PyObject,
+            kwargs: *mut PyObject,
+        ) -> *mut PyObject;
+        /// The `tp_call` of a type whose objects have a vectorcall.
+        pub(super) fn PyVectorcall_Call(
+            callable: *mut PyObject,
+            args: *mut PyObject,
+            kwargs: *mut PyObject,
+        ) -> *mut PyObject;
         /// Gives a reference back; null is nothing.
         pub(crate) fn Py_DecRef(object: *mut PyObject);
         pub(super) fn PyObject_ClearWeakRefs(object: *mut PyObject);
@@ -67,13 +81,17 @@ impl TypeCell {
 
     /// Whether `object` is exactly of this type: a subclass may have overridden anything.
     #[inline]
-    #[allow(dead_code)]
     pub(crate) fn is_type_of(&self, object: *mut PyObject) -> bool {
         // SAFETY: the callers pass live objects.
         unsafe { ffi::Py_TYPE(object) == self.0.load(Relaxed) }
     }
 
+    fn set(&self, kind: *mut PyTypeObject) {
+        self.0.store(kind, Relaxed);
+    }
+
     /// The type, borrowed: it lives as long as the interpreter.
+    #[inline]
     pub(crate) fn get(&self) -> *mut PyTypeObject {
         self.0.load(Relaxed)
     }
@@ -140,6 +158,11 @@ pub(crate) trait Raw: Send + Sync + Sized + 'static {
 
     /// Its methods, by [`method!`](crate::raw::method).
     fn methods() -> Vec<ffi::PyMethodDef>;
+
+    /// What `with` calls, by [`special!`](crate::raw::special).
+    fn specials() -> Vec<special::Definition> {
+        Vec::new()
+    }
 
     /// Its properties, by [`property!`](crate::raw::property).
     fn properties() -> Vec<ffi::PyGetSetDef> {
@@ -223,7 +246,10 @@ pub(crate) fn create<T: Raw>(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // SAFETY: a complete description, whose tables outlive the type.
     let made = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&mut spec))? };
     let made = made.cast_into::<PyType>()?;
-    T::cell().0.store(made.as_type_ptr(), Relaxed);
+    T::cell().set(made.as_type_ptr());
+    for definition in T::specials() {
+        special::add(&made, T::cell(), definition)?;
+    }
     module.add(name.rsplit('.').next().unwrap_or(name), &made)?;
     // One reference stays for the cell.
     std::mem::forget(made);
@@ -569,6 +595,34 @@ macro_rules! method {
     }};
 }
 pub(crate) use method;
+
+/// `special!(Type, "__enter__", function, "signature", "docstring")`: the function is one of the kind `many`.
+macro_rules! special {
+    ($type:ty, $name:literal, $function:path, $signature:literal, $doc:literal) => {{
+        unsafe extern "C-unwind" fn call(
+            bound: *mut pyo3::ffi::PyObject,
+            values: *const *mut pyo3::ffi::PyObject,
+            positions: usize,
+            names: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            // SAFETY: the descriptor has checked the type of the object, and holds it during the call. The topmost bit of the
+            // count says something of no interest here.
+            unsafe {
+                $function(
+                    $crate::raw::Object::<$type>::of($crate::raw::special::Bound::this(bound)),
+                    $crate::raw::Args::new(values, (positions << 1 >> 1) as isize, names),
+                )
+            }
+        }
+        $crate::raw::special::Definition {
+            name: $name,
+            signature: $signature,
+            doc: $doc,
+            call,
+        }
+    }};
+}
+pub(crate) use special as special_method;
 
 /// One entry of a type's read-only properties: `property!(Type, "name", function, "docstring")`.
 #[allow(unused_macros)]

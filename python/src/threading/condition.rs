@@ -21,6 +21,7 @@ use crate::block::{Slept, block};
 use crate::raw::calls::{PyObject_CallMethodObjArgs, PyObject_IsTrue};
 use crate::raw::{
     self, Args, Object, Raw, TypeCell, boolean, int, method, none, property, raise, slowly,
+    special, special_method,
 };
 
 /// The value of a `ConditionBase`.
@@ -121,7 +122,7 @@ macro_rules! call {
 }
 
 #[inline]
-fn enter(this: &Object<Condition>) -> *mut PyObject {
+fn enter(this: &Object<Condition>, _: Args) -> *mut PyObject {
     let taken = match this.value.around() {
         Around::Lock(lock) => lock.take(),
         Around::RLock(lock) => lock.take(),
@@ -424,6 +425,25 @@ impl Raw for Condition {
         })
     }
 
+    fn specials() -> Vec<special::Definition> {
+        vec![
+            special_method!(
+                Condition,
+                "__enter__",
+                enter,
+                "($self, /)",
+                "Acquire the lock."
+            ),
+            special_method!(
+                Condition,
+                "__exit__",
+                exit,
+                "($self, /, *exc_info)",
+                "Release the lock."
+            ),
+        ]
+    }
+
     fn methods() -> Vec<ffi::PyMethodDef> {
         const WAIT: &str = "wait($self, /, timeout=None)\n--\n\n\
             Release the lock, wait for a notification, for timeout seconds at most, and acquire the lock again.\n\n\
@@ -434,20 +454,6 @@ impl Raw for Condition {
         const NOTIFY_ALL: &str = "notify_all($self, /)\n--\n\n\
             Wake all threads that wait.\n\nRuntimeError if the lock is not held.";
         vec![
-            method!(
-                Condition,
-                "__enter__",
-                noargs,
-                enter,
-                "__enter__($self, /)\n--\n\nAcquire the lock."
-            ),
-            method!(
-                Condition,
-                "__exit__",
-                many,
-                exit,
-                "__exit__($self, /, *exc_info)\n--\n\nRelease the lock."
-            ),
             method!(Condition, "wait", many, wait, WAIT),
             method!(Condition, "notify", many, notify, NOTIFY),
             method!(Condition, "notify_all", noargs, notify_all, NOTIFY_ALL),

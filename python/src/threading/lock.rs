@@ -10,7 +10,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::{ACQUIRE, Inherited, owner_died, wait_until};
 use crate::block::{Slept, block};
-use crate::raw::{self, Args, Object, Raw, TypeCell, boolean, method, none, raise, slowly};
+use crate::raw::{
+    self, Args, Object, Raw, TypeCell, boolean, method, none, raise, slowly, special,
+    special_method,
+};
 
 /// The value of a `threading.Lock`.
 #[derive(Default)]
@@ -95,11 +98,6 @@ fn acquire_slow(this: &Object<Lock>, args: Args) -> *mut PyObject {
 }
 
 #[inline]
-fn enter(this: &Object<Lock>) -> *mut PyObject {
-    acquire(this, Args::NONE)
-}
-
-#[inline]
 fn release(this: &Object<Lock>) -> *mut PyObject {
     match this.value.release() {
         true => none(),
@@ -143,6 +141,25 @@ impl Raw for Lock {
         Ok(Lock::default())
     }
 
+    fn specials() -> Vec<special::Definition> {
+        vec![
+            special_method!(
+                Lock,
+                "__enter__",
+                acquire,
+                "($self, /)",
+                "Acquire the lock."
+            ),
+            special_method!(
+                Lock,
+                "__exit__",
+                exit,
+                "($self, /, *exc_info)",
+                "Release the lock."
+            ),
+        ]
+    }
+
     fn methods() -> Vec<ffi::PyMethodDef> {
         const RELEASE: &str = "release($self, /)\n--\n\n\
             Release the lock; it need not be the thread that acquired it.\n\n\
@@ -152,20 +169,6 @@ impl Raw for Lock {
             method!(Lock, "acquire", many, acquire, ACQUIRE),
             method!(Lock, "release", noargs, release, RELEASE),
             method!(Lock, "locked", noargs, locked, LOCKED),
-            method!(
-                Lock,
-                "__enter__",
-                noargs,
-                enter,
-                "__enter__($self, /)\n--\n\nAcquire the lock."
-            ),
-            method!(
-                Lock,
-                "__exit__",
-                many,
-                exit,
-                "__exit__($self, /, *exc_info)\n--\n\nRelease the lock."
-            ),
             method!(
                 Lock,
                 "acquire_lock",

@@ -11,7 +11,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::{ACQUIRE, Inherited, owner_died, wait_until};
 use crate::block::{Slept, block};
-use crate::raw::{self, Args, Object, Raw, TypeCell, boolean, int, method, none, raise, slowly};
+use crate::raw::{
+    self, Args, Object, Raw, TypeCell, boolean, int, method, none, raise, slowly, special,
+    special_method,
+};
 
 /// The value of a `threading.RLock`.
 #[derive(Default)]
@@ -127,11 +130,6 @@ fn acquire_slow(this: &Object<RLock>, args: Args) -> *mut PyObject {
 }
 
 #[inline]
-fn enter(this: &Object<RLock>) -> *mut PyObject {
-    acquire(this, Args::NONE)
-}
-
-#[inline]
 fn release(this: &Object<RLock>) -> *mut PyObject {
     match this.value.release() {
         true => none(),
@@ -205,6 +203,25 @@ impl Raw for RLock {
         Ok(RLock::default())
     }
 
+    fn specials() -> Vec<special::Definition> {
+        vec![
+            special_method!(
+                RLock,
+                "__enter__",
+                acquire,
+                "($self, /)",
+                "Acquire the lock."
+            ),
+            special_method!(
+                RLock,
+                "__exit__",
+                exit,
+                "($self, /, *exc_info)",
+                "Release the lock."
+            ),
+        ]
+    }
+
     fn methods() -> Vec<ffi::PyMethodDef> {
         const RELEASE: &str = "release($self, /)\n--\n\n\
             Take back one acquisition; the last one frees the lock.\n\n\
@@ -218,20 +235,6 @@ impl Raw for RLock {
                 noargs,
                 locked,
                 "locked($self, /)\n--\n\nWhether any thread holds the lock."
-            ),
-            method!(
-                RLock,
-                "__enter__",
-                noargs,
-                enter,
-                "__enter__($self, /)\n--\n\nAcquire the lock."
-            ),
-            method!(
-                RLock,
-                "__exit__",
-                many,
-                exit,
-                "__exit__($self, /, *exc_info)\n--\n\nRelease the lock."
             ),
             method!(
                 RLock,

@@ -10,7 +10,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::timeout_of;
 use crate::block::{Slept, block};
-use crate::raw::{self, Args, Object, Raw, TypeCell, boolean, int, method, none, property, slowly};
+use crate::raw::{
+    self, Args, Object, Raw, TypeCell, boolean, int, method, none, property, slowly, special,
+    special_method,
+};
 
 /// The value of a `SemaphoreBase`.
 struct Semaphore(sync::Semaphore);
@@ -57,11 +60,6 @@ fn acquire_slow(this: &Object<Semaphore>, args: Args) -> *mut PyObject {
         })?;
         Ok(boolean(waited == Waited::Yes))
     })
-}
-
-#[inline]
-fn enter(this: &Object<Semaphore>) -> *mut PyObject {
-    acquire(this, Args::NONE)
 }
 
 #[inline]
@@ -147,6 +145,25 @@ impl Raw for Semaphore {
         Ok(Semaphore(sync::Semaphore::new(1, sync::Semaphore::MAX)))
     }
 
+    fn specials() -> Vec<special::Definition> {
+        vec![
+            special_method!(
+                Semaphore,
+                "__enter__",
+                acquire,
+                "($self, /)",
+                "Take one permit."
+            ),
+            special_method!(
+                Semaphore,
+                "__exit__",
+                exit,
+                "($self, /, *exc_info)",
+                "Return one permit."
+            ),
+        ]
+    }
+
     fn methods() -> Vec<ffi::PyMethodDef> {
         const ACQUIRE: &str = "acquire($self, /, blocking=True, timeout=None)\n--\n\n\
             Take one permit, waiting until there is one.\n\n\
@@ -159,20 +176,6 @@ impl Raw for Semaphore {
         vec![
             method!(Semaphore, "acquire", many, acquire, ACQUIRE),
             method!(Semaphore, "release", many, release, RELEASE),
-            method!(
-                Semaphore,
-                "__enter__",
-                noargs,
-                enter,
-                "__enter__($self, /)\n--\n\nTake one permit."
-            ),
-            method!(
-                Semaphore,
-                "__exit__",
-                many,
-                exit,
-                "__exit__($self, /, *exc_info)\n--\n\nReturn one permit."
-            ),
             method!(
                 Semaphore,
                 "_begin",
