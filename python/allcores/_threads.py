@@ -206,25 +206,28 @@ def _event():
     return Event()
 
 
-def _without_frames(error):
+def _without_frames(error, seen=None):
     """A copy of an exception that holds no traceback, nor do its cause and context; itself, if it cannot be copied."""
-    seen = {}
+    if seen is None:
+        seen = {}
+    if error is None or id(error) in seen:
+        return seen.get(id(error))
+    twin = seen[id(error)] = _twin(error, seen)
+    cause, context, suppress = error.__cause__, error.__context__, error.__suppress_context__
+    twin.__traceback__ = None
+    twin.__cause__ = _without_frames(cause, seen)
+    twin.__context__ = _without_frames(context, seen)
+    twin.__suppress_context__ = suppress
+    return twin
 
-    def stripped(error):
-        if error is None or id(error) in seen:
-            return seen.get(id(error))
-        try:
+
+def _twin(error, seen):
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            twin = error.derive([_without_frames(part, seen) for part in error.exceptions])
+            vars(twin).update(vars(error))
+        else:
             twin = copy.copy(error)
-        except Exception:
-            twin = None
-        if type(twin) is not type(error):
-            twin = error
-        seen[id(error)] = twin
-        cause, context, suppress = error.__cause__, error.__context__, error.__suppress_context__
-        twin.__traceback__ = None
-        twin.__cause__ = stripped(cause)
-        twin.__context__ = stripped(context)
-        twin.__suppress_context__ = suppress
-        return twin
-
-    return stripped(error)
+    except Exception:
+        return error
+    return twin if type(twin) is type(error) else error
