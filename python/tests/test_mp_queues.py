@@ -649,12 +649,20 @@ def test_daemon_threads_that_wait_while_the_interpreter_exits(run_script):
 
 def test_process_arguments_are_all_that_keeps_a_queue(ctx):
     box = ctx.Queue()
-    process = start(ctx, forward, ctx.SimpleQueue(), box)
+    left, right = ctx.Pipe()
+    process = start(ctx, forward, right, ctx.SimpleQueue(), box)
     gc.collect()
+    # Had the child's queue been given back, one of these would lie in its place.
+    others = [ctx.SimpleQueue() for _ in range(5)]
+    for other in others:
+        other.put("for somebody else")
+    left.send("go")
     assert box.get(timeout=PATIENCE) == "through a queue of its own"
     ended_well(process)
 
 
-def forward(own, box):
+def forward(right, own, box):
+    # Nothing shared is used before the parent has let go.
+    right.recv()
     own.put("through a queue of its own")
     box.put(own.get())

@@ -6,6 +6,7 @@ import sys
 from multiprocessing import popen_fork as _stock
 from multiprocessing import util
 
+from allcores._allcores import Inheritance
 from allcores.multiprocessing import _lifeline
 
 __all__ = ["Popen"]
@@ -18,14 +19,19 @@ class Popen(_stock.Popen):
     """A child of `os.fork`."""
 
     _outcome_fd = None
+    _inheritance = None
 
     def _launch(self, process_obj):
+        # The arguments may be all that keeps a shared object, and the parent drops them before the child has used it.
+        inheritance = Inheritance.before_fork()
         lifeline = _lifeline.reading_end()
         outcome = os.memfd_create("allcores result")
         code = 1
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                if inheritance is not None:
+                    inheritance.take()
                 if _RUNS_ATEXIT:
                     atexit._clear()
                     atexit.register(util._exit_function)
@@ -35,8 +41,19 @@ class Popen(_stock.Popen):
                 if _RUNS_ATEXIT:
                     atexit._run_exitfuncs()
                 os._exit(code)
+        self._inheritance = inheritance
         self.sentinel = sentinel_of(self.pid)
         self._own(self.sentinel, outcome)
+
+    def poll(self, flag=os.WNOHANG):
+        """The exit code, or None while the child runs."""
+        code = super().poll(flag)
+        if self._inheritance is not None:
+            if code is None:
+                self._inheritance.settle()
+            else:
+                self._inheritance = None
+        return code
 
     def _own(self, sentinel, outcome, *others):
         """Takes the descriptors that are to be closed with this object."""

@@ -5,6 +5,7 @@ mod barrier;
 mod condition;
 pub(crate) mod died;
 mod event;
+mod inheritance;
 mod queue;
 pub(crate) mod raise;
 pub(crate) mod semlock;
@@ -14,6 +15,7 @@ use pyo3::prelude::*;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(arena::arena_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(arena::meet_arena, module)?)?;
+    module.add_class::<inheritance::Inheritance>()?;
     semlock::register(module)?;
     event::register(module)?;
     condition::register(module)?;
