@@ -22,7 +22,7 @@ h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.05rem; margin: 2.
 p { color: var(--soft); margin: .2rem 0; max-width: 46rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 text { fill: var(--ink); } .soft { fill: var(--soft); } .grid { stroke: var(--line); } .one { stroke: var(--soft); stroke-width: 1.5; }
-.stretch, .met { fill: var(--good); } .met { opacity: .7; } .MISSED { fill: var(--bad); } .must { stroke: var(--must); stroke-width: 2; }
+.stretch, .met { fill: var(--good); } .met { opacity: .7; } .MISSED { fill: var(--bad); } .seen { fill: var(--soft); opacity: .5; } .must { stroke: var(--must); stroke-width: 2; }
 .goal { stroke: var(--must); stroke-width: 1.5; stroke-dasharray: 2 2; } .spread { stroke: var(--ink); opacity: .55; } .peer { fill: var(--peer); }
 .key span { display: inline-block; margin-right: 1.2rem; } .key i { display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem;
   vertical-align: -1px; } 
@@ -110,8 +110,9 @@ def _chart(rows, versions):
                 f'<text x="{WIDTH - RIGHT + 10}" y="{y + 11}">{label}<tspan class="soft" dx="8">{version.rsplit(".", 1)[0]}</tspan></text>'
             )
         low, high = top - 2, top + len(versions) * (BAR + 2)
-        asked = some["must"] or 0.9
-        out.append(f'<line class="must" x1="{at(asked):.1f}" x2="{at(asked):.1f}" y1="{low}" y2="{high}"/>')
+        asked = some["must"] or (None if some["pin"] == "none" else 0.9)
+        if asked:
+            out.append(f'<line class="must" x1="{at(asked):.1f}" x2="{at(asked):.1f}" y1="{low}" y2="{high}"/>')
         if some["stretch"]:
             out.append(f'<line class="goal" x1="{at(some["stretch"]):.1f}" x2="{at(some["stretch"]):.1f}" y1="{low}" y2="{high}"/>')
     out.append("</svg>")
@@ -157,6 +158,7 @@ def html(data, keys):
     parts.append(
         '<p class="key"><span><i style="background:var(--good)"></i>as asked, or better</span>'
         '<span><i style="background:var(--bad)"></i>less than asked</span>'
+        '<span><i style="background:var(--soft)"></i>unpinned: shown, not judged</span>'
         '<span><i style="background:var(--must);width:2px"></i>what is asked (the guard: 0.9)</span>'
         "<span>┊ what we want</span>"
         '<span><i style="background:var(--peer);border-radius:50%"></i>the best other package</span><span>— least and most of the rounds</span></p>'
