@@ -250,15 +250,20 @@ def __dir__():
 
 class _Module(type(_sys)):
     def __setattr__(self, name, value):
-        setattr(_owner(self, name), name, value)
+        if _is_the_interpreters(self, name):
+            setattr(_stock, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def __delattr__(self, name):
-        delattr(_owner(self, name), name)
+        if _is_the_interpreters(self, name):
+            delattr(_stock, name)
+        else:
+            super().__delattr__(name)
 
 
-def _owner(module, name):
-    of_the_interpreter = name not in vars(module) and name in vars(_stock)
-    return _stock if of_the_interpreter else super(_Module, module)
+def _is_the_interpreters(module, name):
+    return name not in vars(module) and name in vars(_stock)
 
 
 _sys.modules[__name__].__class__ = _Module

@@ -58,7 +58,8 @@ def _borrowing(module, stock):
             return value
 
     Borrowing.__name__ = Borrowing.__qualname__ = base.__name__
-    module.__class__ = Borrowing
+    # Past whatever the module's own class makes of setting something.
+    object.__setattr__(module, "__class__", Borrowing)
 
 
 def _rename(stock, ours):
