@@ -9,6 +9,7 @@ import sys as _sys
 import threading as _stock
 from threading import *  # noqa: F403
 from time import monotonic as _now
+from types import ModuleType as _ModuleType
 
 from allcores._allcores import BarrierBase as _BarrierBase
 from allcores._allcores import ConditionBase as _ConditionBase
@@ -248,22 +249,19 @@ def __dir__():
     return sorted({*globals(), *vars(_stock)})
 
 
-class _Module(type(_sys)):
+class _Module(_ModuleType):
     def __setattr__(self, name, value):
-        if _is_the_interpreters(self, name):
+        if name in _OF_THE_INTERPRETER:
             setattr(_stock, name, value)
         else:
             super().__setattr__(name, value)
 
     def __delattr__(self, name):
-        if _is_the_interpreters(self, name):
+        if name in _OF_THE_INTERPRETER:
             delattr(_stock, name)
         else:
             super().__delattr__(name)
 
 
-def _is_the_interpreters(module, name):
-    return name not in vars(module) and name in vars(_stock)
-
-
+_OF_THE_INTERPRETER = frozenset(vars(_stock)) - frozenset(globals())
 _sys.modules[__name__].__class__ = _Module

@@ -156,6 +156,11 @@ pub(crate) trait Raw: Send + Sync + Sized + 'static {
     /// The value of a new object, from the arguments of the constructor.
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self>;
 
+    /// Says what is wrong with the arguments of the constructor, though they are taken; not asked for a subclass's.
+    fn deprecated(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        Ok(())
+    }
+
     /// Its methods, by [`method!`](crate::raw::method).
     fn methods() -> Vec<ffi::PyMethodDef>;
 
@@ -298,10 +303,11 @@ unsafe extern "C-unwind" fn new<T: Raw>(
             )
         };
         let kwargs = kwargs.map(|kwargs| kwargs.to_owned().cast_into::<PyDict>());
-        let value = T::new(
-            args.cast::<PyTuple>()?.as_any().cast()?,
-            kwargs.transpose()?.as_ref(),
-        )?;
+        let (args, kwargs) = (args.to_owned().cast_into::<PyTuple>()?, kwargs.transpose()?);
+        if kind == T::cell().get() {
+            T::deprecated(&args, kwargs.as_ref())?;
+        }
+        let value = T::new(&args, kwargs.as_ref())?;
         // SAFETY: the interpreter calls a type's own constructor, or a base's.
         Ok(unsafe { allocate(kind, value) })
     })

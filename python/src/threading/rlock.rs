@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use allcores::sync::{self, Acquired, Deadline, Scope};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -201,6 +201,17 @@ impl Raw for RLock {
     // Arguments are ignored, as the interpreter's own does: they are a subclass's.
     fn new(_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>) -> PyResult<RLock> {
         Ok(RLock::default())
+    }
+
+    fn deprecated(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let py = args.py();
+        let any = !args.is_empty() || kwargs.is_some_and(|kwargs| !kwargs.is_empty());
+        // As the interpreter's does, from the version on in which that does.
+        if any && py.version_info() >= (3, 13) {
+            let text = c"Passing arguments to RLock is deprecated and will be removed in 3.15";
+            PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
+        }
+        Ok(())
     }
 
     fn specials() -> Vec<special::Definition> {
