@@ -22,7 +22,7 @@ def dumps(popen, make):
         context._default_context.reducer.dump(make(), stream)
     finally:
         context.set_spawning_popen(None)
-    return stream.getbuffer()
+    return stream.getvalue()
 
 
 def describe(popen, process_obj):
@@ -30,7 +30,7 @@ def describe(popen, process_obj):
     pickled = dumps(popen, lambda: process_obj)
     from allcores.multiprocessing import spawn
 
-    if not _arrives(spawn.main_of(sys.modules["__main__"])) and b"__main__" in bytes(pickled):
+    if not _arrives(spawn.main_of(sys.modules["__main__"])) and b"__main__" in pickled:
         name = _named_in_main(pickled)
         if name is not None:
             import pickle

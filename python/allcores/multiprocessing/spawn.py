@@ -196,7 +196,8 @@ def main_of(module):
     if name is not None:
         return {"init_main_from_name": name}
     path = getattr(module, "__file__", None)
-    if path is None:
+    if path is None or path.startswith("<"):
+        # Typed in, or read from a pipe.
         return {}
     if not os.path.isabs(path) and process.ORIGINAL_DIR is not None:
         path = os.path.join(process.ORIGINAL_DIR, path)

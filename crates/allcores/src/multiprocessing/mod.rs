@@ -18,6 +18,7 @@ pub mod queue;
 mod rlock;
 mod semaphore;
 mod shared_memory;
+mod ticket;
 pub mod transfer;
 mod travel;
 mod value;
@@ -38,6 +39,7 @@ pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, ReleaseManyError, Semaphore};
 
 pub use shared_memory::{SharedMemory, SharedMemoryError};
+pub use ticket::{Inherited, Ticket, TicketError};
 pub use value::{RawValue, Value};
 
 pub use crate::sync::lock::NotHeld;

@@ -80,6 +80,14 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>, least: i32) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, least)?)
 }
 
+/// Another descriptor for the same thing, which programs that are started inherit; and its number.
+pub(crate) fn inheritable(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, i32)> {
+    let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
+    rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty())?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&copy);
+    Ok((copy, number))
+}
+
 /// What a descriptor stands for, as far as messages can pass through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {
