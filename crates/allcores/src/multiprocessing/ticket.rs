@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +15,9 @@ use crate::sys::fds;
 
 /// The variable by which a ticket travels: a descriptor, then names with what they stand for.
 const VARIABLE: &str = "ALLCORES_TICKET";
+
+/// The descriptor has been taken: it is one owner's.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Locks, queues and arrays for a program that this one starts with [`Command`]: another one in Rust, or one in Python,
 /// where `allcores.multiprocessing.ticket` opens them.
@@ -62,8 +66,10 @@ pub struct Inherited {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
-    /// This program was started without one.
-    #[error("this program got no ticket: it must be started by one that attaches it")]
+    /// This program was started without one, or has taken it already.
+    #[error(
+        "this program got no ticket (any more): it must be started by one that attaches it, and takes it once"
+    )]
     None,
     /// It is not what `attach` writes.
     #[error("the ticket in {VARIABLE} cannot be read: was it made by another version?")]
@@ -134,7 +140,10 @@ impl Ticket {
             };
             entries.push((name, bytes));
         }
-        // SAFETY: whoever set the variable had this program inherit the descriptor, for this.
+        if TAKEN.swap(true, Relaxed) {
+            return Err(TicketError::None);
+        }
+        // SAFETY: nobody has taken it yet, and whoever set the variable had this program inherit the descriptor, for this.
         let inherited = unsafe { OwnedFd::from_raw_fd(number) };
         // Under another number and closed on exec: what this program starts is not to have it.
         let file = inherited.try_clone().map_err(|_| TicketError::Unreadable)?;
@@ -160,7 +169,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits
