@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// The workspace's root folder.
 pub(crate) fn root() -> &'static Path {
@@ -29,7 +30,27 @@ where
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.current_dir(root()).args(args);
+    if !usable_python() {
+        // PyO3 looks for an interpreter even where the stable ABI makes it unnecessary, and objects to one that is too old.
+        command.env("PYO3_NO_PYTHON", "1");
+        command.env("PYO3_BUILD_EXTENSION_MODULE", "1");
+    }
     command
+}
+
+/// Whether `python3` is one that the Python package can be built with.
+fn usable_python() -> bool {
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| {
+        let new_enough = "import sys; sys.exit(sys.version_info < (3, 11))";
+        Command::new("python3")
+            .args(["-I", "-c", new_enough])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    })
 }
 
 /// The names of the `.rs` files (and of the folders with a `main.rs`) right below `folder`, sorted.
