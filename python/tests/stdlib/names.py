@@ -41,8 +41,9 @@ OPERATIONS = {
     "Listener": "accept",
     # Extends the interpreter's BaseProcess, by design.
     "Process": "result",
-    "Value": "get_obj get_lock acquire release",
-    "Array": "get_obj get_lock acquire release",
+    # They extend the interpreter's wrappers: the access is ours, and the memory (RawValue, RawArray).
+    "Value": "value",
+    "Array": "__getitem__ __setitem__",
 }
 
 #: Functions: ours if they are not the interpreter's.
