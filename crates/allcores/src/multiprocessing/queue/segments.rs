@@ -20,8 +20,9 @@ use crate::shm::layout::CellHeader;
 use crate::shm::pins::Pin;
 use crate::sync::{Lock, Scope};
 
-/// Spare segments for large messages are kept up to this size; larger ones cost more than making them.
-const LARGEST_SPARE: usize = 8 << 20;
+/// Spare segments for large messages are kept up to this size, 8 MiB and what is wrapped around them; larger ones cost more
+/// than making them.
+const LARGEST_SPARE: usize = (8 << 20) + (64 << 10);
 
 impl Core {
     /// A segment for the ring. For the producer whose turn it is.
@@ -98,7 +99,9 @@ impl Core {
         }
         let spare = &self.body().spare;
         let places: &[AtomicU32] = if large { &spare.large } else { &spare.ring };
-        let room = header.map_or(usize::MAX, CellHeader::room);
+        // What it has memory for; a message that is slightly longer than a power of two has room for twice that.
+        let memory = |header: &CellHeader| header.holders[1].load(Relaxed) as usize;
+        let room = header.map_or(usize::MAX, memory);
         let kept = room <= LARGEST_SPARE
             && places
                 .iter()
