@@ -6,6 +6,7 @@ sentinels and plain descriptors alike; and since our classes extend the stdlib's
 
 import os
 import socket
+import sys
 from multiprocessing import BufferTooShort, reduction
 from multiprocessing import connection as _stock
 from multiprocessing.connection import (
@@ -232,7 +233,14 @@ def wait(object_list, timeout=None):
             if descriptor in seen:
                 raise KeyError("{!r} (FD {}) is already registered".format(obj, descriptor))
             seen.add(descriptor)
-    return [objects[place] for place in _allcores.wait_readable(descriptors, timeout)]
+    ready = _allcores.wait_readable(descriptors, timeout)
+    ends = sys.modules.get("allcores.multiprocessing._queue_ends")
+    if ready and ends is not None and len(ready) < len(objects):
+        # A queue's descriptor is raised by a thread, which may be late: the end of a process must not be seen before what
+        # it has put.
+        late = [place for place, obj in enumerate(objects) if isinstance(obj, ends.Reader) and obj.poll(0)]
+        ready = sorted({*ready, *late})
+    return [objects[place] for place in ready]
 
 
 #

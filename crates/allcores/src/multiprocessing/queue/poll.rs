@@ -112,7 +112,9 @@ impl Pollable {
     /// In a forked process, if the new descriptor or its thread cannot be had.
     #[doc(hidden)]
     pub fn try_fileno(&self) -> io::Result<RawFd> {
-        self.pump().map(|pump| pump.raised.as_raw_fd())
+        let pump = self.pump()?;
+        pump.show();
+        Ok(pump.raised.as_raw_fd())
     }
 }
 
@@ -123,6 +125,7 @@ impl AsFd for Pollable {
         let pump = self
             .pump()
             .unwrap_or_else(|error| panic!("no pollable descriptor after a fork: {error}"));
+        pump.show();
         // SAFETY: `self` keeps the pump, and with it the descriptor, until it is dropped; those of before a fork are never
         // closed.
         unsafe { BorrowedFd::borrow_raw(pump.raised.as_raw_fd()) }
@@ -209,6 +212,15 @@ impl Pump {
         *is_raised = true;
         fds::raise(self.raised.as_fd());
         true
+    }
+
+    /// Whoever asks for the descriptor may look at it before the thread has seen what is there already.
+    fn show(&self) {
+        let mut is_raised = self.is_raised.lock();
+        if !*is_raised && (self.core.len() > 0 || self.core.is_closed()) {
+            *is_raised = true;
+            fds::raise(self.raised.as_fd());
+        }
     }
 
     /// Somebody has taken a message, or found none.
