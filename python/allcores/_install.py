@@ -95,6 +95,12 @@ def _counterpart_exists(name):
         return False
 
 
+def _being_imported(name):
+    """Whether a module is there, but not complete: then it is the one that asks for the interpreter's."""
+    module = sys.modules.get(name)
+    return module is not None and getattr(module.__spec__, "_initializing", False)
+
+
 def _take_over(name):
     """Imports our counterpart, and with it the interpreter's module `name`, and binds the names there."""
     ours = importlib.import_module(_ours(name))
@@ -134,7 +140,7 @@ class _Finder:
             return None
         if _within(name, _ours(_LAZILY)):
             return self._watched(name)
-        if _within(name, _LAZILY) and _ours(name) not in sys.modules and _counterpart_exists(name):
+        if _within(name, _LAZILY) and not _being_imported(_ours(name)) and _counterpart_exists(name):
             with self._myself(name):
                 return alias(name, _take_over(name))
         return None
