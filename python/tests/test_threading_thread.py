@@ -75,6 +75,7 @@ def test_an_exception_that_cannot_be_copied_is_kept_itself():
 
     thread = threading.Thread(target=fail)
     thread.start()
+    assert thread.exception().__traceback__ is None
     with pytest.raises(Odd, match="1 2"):
         thread.result()
     with pytest.raises(SystemExit):
