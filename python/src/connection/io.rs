@@ -147,7 +147,12 @@ impl<'a> Pieces<'a> {
             if sent < 0 {
                 return failed(waiting);
             }
+            let all: usize = self.list[..count].iter().map(|piece| piece.iov_len).sum();
             self.pass(sent as usize);
+            if waiting && (sent as usize) < all {
+                // That may be a signal's doing, and its handler wants its turn before the next wait.
+                return Step::Interrupted;
+            }
         }
     }
 
@@ -223,7 +228,13 @@ impl Room {
             };
             match got {
                 0 => return Step::End,
-                1.. => self.filled += got as usize,
+                1.. => {
+                    self.filled += got as usize;
+                    if waiting && self.filled < self.length {
+                        // As in `send`.
+                        return Step::Interrupted;
+                    }
+                }
                 _ => return failed(waiting),
             }
         }
