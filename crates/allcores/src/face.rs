@@ -8,14 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::multiprocessing::Event;
 use crate::multiprocessing::connection::{RecvError, SendError, stream};
 use crate::multiprocessing::transfer::{Incoming, Outgoing, Parcels};
-use crate::multiprocessing::{SharedMemory, SharedMemoryError};
+use crate::multiprocessing::{Event, Lock, SharedMemory, SharedMemoryError};
 use crate::registry;
 use crate::shm::handle::AllHeld;
-use crate::shm::{ShmError, arena};
+use crate::shm::{ShmError, arena, forks, handle};
 use crate::sync::Scope;
+use crate::sys::local::Local;
 
 /// A value with handles in it, as bytes that a relative of this process can [`unpack`], once.
 ///
@@ -134,4 +134,54 @@ impl Inheritance {
     pub fn is_taken(&self) -> bool {
         self.taken.is_set()
     }
+}
+
+/// Held locks that no object stands for any more.
+static HELD: Local<Vec<Lock>> = Local::new(Vec::new());
+
+/// Takes the last handle of a lock that this process may hold: if it does, the lock stays taken, as it would with a handle.
+pub fn part_with(lock: Lock) {
+    let is_mine = |lock: &Lock| lock.words().0.is_mine(lock.words().1);
+    if !is_mine(&lock) {
+        return;
+    }
+    let released = {
+        let mut held = HELD.lock();
+        held.push(lock);
+        let all = std::mem::take(&mut *held);
+        let (still, released): (Vec<Lock>, Vec<Lock>) = all.into_iter().partition(is_mine);
+        *held = still;
+        released
+    };
+    drop(released);
+}
+
+/// This process comes to a normal end, which is no death for a plain lock: those that it holds stay taken, and anybody may
+/// release them. To be called as late as possible.
+pub fn leave_locks() {
+    for arena in arena::all() {
+        // Another thread may be there, or have been stopped there by the end of the interpreter.
+        let _ = (0..100).any(|_| {
+            let done = handle::leave_locks(arena);
+            if !done {
+                crate::sys::offer_cpu();
+            }
+            done
+        });
+    }
+}
+
+/// Before this thread forks: what the child will have copied handles of is kept until it has joined.
+pub fn before_fork() {
+    forks::before();
+}
+
+/// After that, in the parent.
+pub fn after_fork_in_parent() {
+    forks::in_parent();
+}
+
+/// After that, in the child, before it uses any handle.
+pub fn after_fork_in_child() {
+    forks::in_child();
 }

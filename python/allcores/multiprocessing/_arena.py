@@ -17,7 +17,9 @@ start as well: the first object then brings the arena along. A context of ours h
 anything (`preparation` in the parent, `adopt` in the child), so that what the main module makes lies in the same arena.
 """
 
+import os as _os
 from multiprocessing import context as _context
+from multiprocessing import util as _util
 
 from allcores import _allcores
 
@@ -66,3 +68,20 @@ def _hand_over(popen, descriptor):
     if descriptor not in known:
         known[descriptor] = popen.DupFd(popen.duplicate_for_child(descriptor))
     return known[descriptor]
+
+
+def _leave_locks_at_exit(_=None):
+    """A normal end is no death for a Lock. Also in the children that multiprocessing ends by `os._exit`."""
+    _util.Finalize(None, _allcores.leave_locks, exitpriority=-1000)
+
+
+# multiprocessing clears the finalizers of its children, and then runs this.
+_util.register_after_fork(_leave_locks_at_exit, _leave_locks_at_exit)
+_leave_locks_at_exit()
+
+# What a forked child has copied handles of is kept by its parent until the child holds it itself.
+_os.register_at_fork(
+    before=_allcores.before_fork,
+    after_in_parent=_allcores.after_fork_in_parent,
+    after_in_child=_allcores.after_fork_in_child,
+)

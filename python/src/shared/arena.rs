@@ -46,3 +46,36 @@ pub(super) fn meet_arena(descriptor: RawFd) -> PyResult<()> {
     let file = unsafe { OwnedFd::from_raw_fd(descriptor) };
     face::meet_arena(file).map_err(raise::shm)
 }
+
+/// Before a fork, for `os.register_at_fork`.
+#[pyfunction]
+pub(super) fn before_fork() {
+    face::before_fork();
+}
+
+/// After it, in the parent.
+#[pyfunction]
+pub(super) fn after_fork_in_parent() {
+    face::after_fork_in_parent();
+}
+
+/// After it, in the child.
+#[pyfunction]
+pub(super) fn after_fork_in_child() {
+    face::after_fork_in_child();
+}
+
+/// The process ends normally: Locks that it holds stay taken, and nobody is told of a death.
+#[pyfunction]
+pub(super) fn leave_locks() {
+    face::leave_locks();
+}
+
+/// Has `leave_locks` run once more when all of Python has come to its end.
+pub(super) fn leave_locks_at_exit() {
+    extern "C" fn leave() {
+        let _ = std::panic::catch_unwind(face::leave_locks);
+    }
+    // SAFETY: a plain function of a library that stays loaded.
+    unsafe { libc::atexit(leave) };
+}

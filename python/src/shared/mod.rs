@@ -16,6 +16,11 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(arena::arena_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(arena::meet_arena, module)?)?;
     module.add_class::<inheritance::Inheritance>()?;
+    module.add_function(wrap_pyfunction!(arena::before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(arena::after_fork_in_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(arena::after_fork_in_child, module)?)?;
+    module.add_function(wrap_pyfunction!(arena::leave_locks, module)?)?;
+    arena::leave_locks_at_exit();
     semlock::register(module)?;
     event::register(module)?;
     condition::register(module)?;

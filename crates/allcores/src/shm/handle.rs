@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::arena::{self, Arena};
 use super::cells::{self, Cell, Kind};
 use super::pins::{self, Pin};
-use super::{ShmError, layout};
+use super::{ShmError, forks, layout};
 use crate::registry;
 use crate::sync::Scope;
 
@@ -24,6 +24,8 @@ struct Held {
     arena: &'static Arena,
     cell: Cell,
     generation: u32,
+    /// How many forks there had been.
+    born: u32,
     /// How many of the copies stand for somebody who may use it, where that is counted.
     users: AtomicUsize,
 }
@@ -38,15 +40,60 @@ impl Drop for Held {
             .is_none_or(|entry| entry.strong_count() == 0)
         {
             open.0.remove(&(self.cell, self.generation));
-            // In a forked child that has not joined there is nothing to let go of.
-            if let Some(slot) = registry::slot(self.arena) {
-                let guarded = self.arena.guard();
-                if guarded.is_live(self.cell, self.generation) {
-                    guarded.let_go(self.cell, slot);
-                }
+            if !forks::keep(self.arena, self.cell, self.generation, self.born) {
+                let_go(self.arena, self.cell, self.generation);
             }
         }
+        drop(open);
+        forks::settle();
     }
+}
+
+/// This process has no handle on the cell any more. In a forked child that has not joined there is nothing to let go of.
+fn let_go(arena: &'static Arena, cell: Cell, generation: u32) {
+    if let Some(slot) = registry::slot(arena) {
+        let guarded = arena.guard();
+        if guarded.is_live(cell, generation) {
+            guarded.let_go(cell, slot);
+        }
+    }
+}
+
+/// The same later, unless the cell has been opened again.
+pub(super) fn let_go_of(arena: &'static Arena, cell: Cell, generation: u32) {
+    let open = arena.open.lock();
+    let entry = open.0.get(&(cell, generation));
+    if entry.is_none_or(|entry| entry.strong_count() == 0) {
+        let_go(arena, cell, generation);
+    }
+}
+
+/// Whether this process has any handle into the arena.
+pub(super) fn holds_any(arena: &Arena) -> bool {
+    let open = arena.open.lock();
+    open.0.values().any(|held| held.strong_count() > 0)
+}
+
+/// This process comes to its normal end: locks that it holds stay taken, and are nobody's. `false` if somebody else of this
+/// process is at the list of handles.
+pub(crate) fn leave_locks(arena: &Arena) -> bool {
+    if registry::slot(arena).is_none() {
+        return true;
+    }
+    let Some(open) = arena.open.try_lock() else {
+        return false;
+    };
+    for ((cell, _), held) in &open.0 {
+        let kind = arena.cell(*cell).map(|header| header.kind.load(Relaxed));
+        if held.strong_count() > 0
+            && kind == Some(Kind::Lock as u32)
+            && let Some(body) = arena.body(*cell)
+        {
+            // SAFETY: held by this process, and a cell of that kind begins with a lock's word; any bits will do for it.
+            unsafe { body.cast::<crate::sync::Lock>().as_ref() }.leave(arena.scope());
+        }
+    }
+    true
 }
 
 /// A typed handle on a cell that holds a `B`.
@@ -97,6 +144,7 @@ impl<B> Handle<B> {
             )
         };
         let slot = registry::join(arena)?;
+        forks::settle();
         let bytes = size_of::<B>() + tail;
         let label = cells::site(location);
         let allocate = || {
@@ -125,6 +173,7 @@ impl<B> Handle<B> {
             arena,
             cell,
             generation,
+            born: forks::moment(),
             users: AtomicUsize::new(1),
         });
         arena
@@ -313,6 +362,7 @@ impl Wire {
                 arena,
                 cell,
                 generation,
+                born: forks::moment(),
                 users: AtomicUsize::new(0),
             })
         });

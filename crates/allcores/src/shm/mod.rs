@@ -8,6 +8,7 @@ pub(crate) mod arena;
 pub(crate) mod cells;
 pub(crate) mod copies;
 mod error;
+pub(crate) mod forks;
 pub(crate) mod handle;
 mod image;
 pub(crate) mod layout;

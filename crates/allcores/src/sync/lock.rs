@@ -267,6 +267,22 @@ impl Lock {
         owner(word.load(Relaxed)) == me && unsafe { Lock::release(this, scope) }.is_ok()
     }
 
+    /// Leaves a lock that I hold taken for good, for anybody to release: its holder comes to an end that is not to be found out
+    /// as a death. In an arena only.
+    #[cfg(not(allcores_loom))]
+    pub fn leave(&self, scope: Scope) {
+        let me = scope.known();
+        let mut word = self.word.load(Relaxed);
+        while scope.is_shared() && me != 0 && owner(word) == me {
+            let left = word & !OWNER | super::scope::NOBODY;
+            // Release: as if it were handed over to whoever releases it.
+            match self.word.compare_exchange(word, left, Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
     /// Whether anybody holds it.
     #[inline]
     pub fn is_held(&self) -> bool {

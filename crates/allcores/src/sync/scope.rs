@@ -7,6 +7,10 @@ use crate::registry;
 use crate::sys::identity::{self, Fate};
 use crate::sys::{fork, futex};
 
+/// In an arena: the owner of a lock whose holder came to a normal end and left it taken. Lower than any incarnation, and never
+/// gone.
+pub(super) const NOBODY: u32 = 1;
+
 /// Private memory, or one of the mapped arenas. A plain number beside the words, never a type: one machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope(u8);
@@ -97,7 +101,7 @@ impl Scope {
     /// of a thread is no such thing.
     pub(crate) fn is_gone(self, owner: u32) -> bool {
         if self.is_shared() {
-            registry::is_dead(self, owner)
+            owner != NOBODY && registry::is_dead(self, owner)
         } else {
             fork::generation() != 0 && identity::fate(owner) == Fate::Vanished
         }

@@ -9,6 +9,7 @@ mod quick;
 
 use std::sync::OnceLock;
 
+use allcores::face;
 use allcores::multiprocessing::RLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -35,6 +36,15 @@ impl SemLock {
         match self.core.get() {
             Some(core) => core.release(&self.notes),
             None => Err(Refusal::NotMade),
+        }
+    }
+}
+
+impl Drop for SemLock {
+    fn drop(&mut self) {
+        // A lock that is held stays so, and is known to be, when the last object for it is gone.
+        if let Some(Core::Lock(lock)) = self.core.take() {
+            face::part_with(lock);
         }
     }
 }

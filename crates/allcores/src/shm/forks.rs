@@ -1,0 +1,170 @@
+//! What a forked child has copied handles of is kept until it holds that itself.
+//!
+//! A child that was just forked has handles and no slot of its own: let its parent drop the same handles now, and their cells
+//! would be freed under its feet. So a face whose programs fork as they please frames each fork by [`before`], [`in_parent`]
+//! and [`in_child`]: a pipe is open in the child until it has joined, and the parent keeps what existed at the fork until then.
+//! If the child dies first, or becomes another program, the pipe says so as well.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::arena::{self, Arena};
+use super::cells::Cell;
+use super::handle;
+use crate::registry;
+use crate::sys::clock::Deadline;
+use crate::sys::local::Local;
+use crate::sys::{fds, identity};
+
+static FORKS: Local<Forks> = Local::new(Forks {
+    awaited: Vec::new(),
+    kept: Vec::new(),
+    begun: Vec::new(),
+});
+/// The number of the last fork.
+static LAST: AtomicU32 = AtomicU32::new(0);
+/// How many children have not joined yet, or things been kept for one.
+static UNSETTLED: AtomicU32 = AtomicU32::new(0);
+
+#[derive(Default)]
+struct Forks {
+    /// Forks whose children have not joined yet.
+    awaited: Vec<Awaited>,
+    /// What this process has let go of since.
+    kept: Vec<Kept>,
+    /// The pipes of forks that are happening, by the threads that fork.
+    begun: Vec<(u32, OwnedFd, OwnedFd)>,
+}
+
+struct Awaited {
+    number: u32,
+    /// At its end when the child has joined, or is gone.
+    child: OwnedFd,
+}
+
+struct Kept {
+    arena: &'static Arena,
+    cell: Cell,
+    generation: u32,
+    born: u32,
+}
+
+impl Forks {
+    /// Whether a child that has not joined yet may have a handle that was made after so many forks.
+    fn awaits(&self, born: u32) -> bool {
+        self.awaited.iter().any(|fork| fork.number > born)
+    }
+
+    /// The pipe of the fork that the calling thread began.
+    fn take_begun(&mut self) -> Option<(OwnedFd, OwnedFd)> {
+        let me = identity::thread_number();
+        let place = self.begun.iter().position(|(thread, ..)| *thread == me)?;
+        let (_, child, ours) = self.begun.swap_remove(place);
+        Some((child, ours))
+    }
+
+    fn note(&self) {
+        UNSETTLED.store((self.awaited.len() + self.kept.len()) as u32, Relaxed);
+    }
+}
+
+/// How many forks there have been: what is made now is known to the children of later ones.
+pub(super) fn moment() -> u32 {
+    LAST.load(Relaxed)
+}
+
+/// Keeps a cell that this process lets go of, if a child that has not joined yet may have a handle on it; whether it does.
+pub(super) fn keep(arena: &'static Arena, cell: Cell, generation: u32, born: u32) -> bool {
+    if UNSETTLED.load(Relaxed) == 0 {
+        return false;
+    }
+    let mut forks = FORKS.lock();
+    let known = forks.kept.iter().any(|kept| {
+        (kept.cell, kept.generation) == (cell, generation) && std::ptr::eq(kept.arena, arena)
+    });
+    if known || !forks.awaits(born) {
+        return known;
+    }
+    forks.kept.push(Kept {
+        arena,
+        cell,
+        generation,
+        born,
+    });
+    forks.note();
+    true
+}
+
+/// Lets go of what was kept for children that have joined since, or are gone.
+pub(super) fn settle() {
+    if UNSETTLED.load(Relaxed) == 0 {
+        return;
+    }
+    let settled = {
+        let mut forks = FORKS.lock();
+        forks
+            .awaited
+            .retain(|fork| !matches!(fds::wait_readable(&fork.child, Deadline::NOW), Ok(true)));
+        let kept = std::mem::take(&mut forks.kept);
+        let (kept, settled) = kept.into_iter().partition(|kept| forks.awaits(kept.born));
+        forks.kept = kept;
+        forks.note();
+        settled
+    };
+    let settled: Vec<Kept> = settled;
+    for Kept {
+        arena,
+        cell,
+        generation,
+        ..
+    } in settled
+    {
+        handle::let_go_of(arena, cell, generation);
+    }
+}
+
+/// This thread is about to fork.
+pub(crate) fn before() {
+    settle();
+    if arena::all().any(handle::holds_any) {
+        // Without a pipe the child is on its own: it joins as soon as it can.
+        if let Ok((child, ours)) = fds::pipe() {
+            let me = identity::thread_number();
+            FORKS.lock().begun.push((me, child, ours));
+        }
+    }
+}
+
+/// It has forked, or failed to.
+pub(crate) fn in_parent() {
+    let mut forks = FORKS.lock();
+    if let Some((child, ours)) = forks.take_begun() {
+        let number = LAST.fetch_add(1, Relaxed) + 1;
+        forks.awaited.push(Awaited { number, child });
+        forks.note();
+        drop(ours);
+    }
+}
+
+/// This is the child: it joins whatever it has handles in.
+pub(crate) fn in_child() {
+    let begun = {
+        let mut forks = FORKS.lock();
+        // The parent's business.
+        forks.awaited.clear();
+        forks.kept.clear();
+        forks.note();
+        let begun = forks.take_begun();
+        forks.begun.clear();
+        begun
+    };
+    let joined = arena::all()
+        .filter(|arena| handle::holds_any(arena))
+        .all(|arena| registry::join(arena).is_ok());
+    if let Some((_, alive)) = begun
+        && !joined
+    {
+        // Not before this process ends.
+        std::mem::forget(alive);
+    }
+}
