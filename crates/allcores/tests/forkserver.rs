@@ -590,3 +590,33 @@ fn the_sentinel_is_ready_when_the_status_is() {
     }
     alone(test);
 }
+
+#[test]
+fn it_serves_where_session_and_group_lie_outside_the_namespace_of_processes() {
+    fn test(_: ()) {
+        // SAFETY: has the next child of this process, which has one thread, begin a namespace.
+        if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+            let error = std::io::Error::last_os_error();
+            eprintln!("SKIPPED: a namespace of processes cannot be made here: {error}");
+            return;
+        }
+        // SAFETY: the child uses this thread only, ends by _exit, and glibc keeps its allocator usable after a fork.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: questions without pointers.
+            let outside = unsafe { (libc::getsid(0), libc::getpgrp()) };
+            let me = std::process::id();
+            let by_default = Process::new(kernel_parent, ()).start().unwrap();
+            let by_default = by_default.result().unwrap();
+            let parent = forked(kernel_parent, ()).unwrap().result().unwrap();
+            let good = outside == (0, 0) && me == 1 && parent == by_default && parent != me;
+            // SAFETY: leaves without running the parent's exit handlers. It was the first of its namespace, so the server ends too.
+            unsafe { libc::_exit(i32::from(!good)) };
+        }
+        let mut status = -1;
+        // SAFETY: our own child, forked above.
+        assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+        assert_eq!(status, 0);
+    }
+    alone(test);
+}

@@ -25,7 +25,7 @@ fn server() -> Option<String> {
     children.find(|pid| name_of(pid) == "allcores-zygote")
 }
 
-/// Our processes and those of the server, but for the one that it may keep ready.
+/// Our processes and those of the server, but for those that it may keep ready.
 fn children() -> usize {
     let server = server();
     let mut its = server.as_deref().map_or(Vec::new(), children_of);
@@ -99,9 +99,12 @@ fn a_thousand_processes_leave_what_a_hundred_leave() {
         std::thread::yield_now();
     }
     let ready = server().map_or(Vec::new(), |server| children_of(&server));
-    assert!(ready.len() <= 1, "{ready:?}");
-    let (open_after, resident_after) = server_holds();
-    assert_eq!(open_after, open);
+    assert!(ready.len() <= 2, "{ready:?}");
+    // As is the server when it has just made the next.
+    while server_holds().0 > open {
+        std::thread::yield_now();
+    }
+    let (_, resident_after) = server_holds();
     // Not so much as a page for ten processes.
     assert!(
         resident_after < resident + 360,

@@ -65,6 +65,80 @@ pub(crate) fn is_privileged() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// Has forked processes start with all code mapped: that of the executable, and of the libraries that were loaded with it.
+///
+/// The kernel leaves out of a fork what could be read from a file again, and a forked process takes a fault for each stretch of code
+/// that it runs first. It does copy the page tables of mappings that may hold what no file holds. Those in which a guard page has been,
+/// for a moment, count among them (`MADV_GUARD_INSTALL`, for files from Linux 6.15 on; before it nothing happens here).
+///
+/// No other thread may run code meanwhile.
+pub(crate) fn keep_code_in_forks() {
+    const INSTALL: c_int = 102;
+    const REMOVE: c_int = 103;
+    const PAGE: usize = 4096;
+    for (start, length) in all_code() {
+        let (first, end) = (start / PAGE * PAGE, (start + length).next_multiple_of(PAGE));
+        // What is run here between the two calls, if it is not in a table of jumps, which lies at either end of the code.
+        let ours = [
+            keep_code_in_forks as *const () as usize,
+            libc::madvise as *const () as usize,
+        ];
+        let in_use = |page: usize| {
+            let before = page.wrapping_sub(PAGE);
+            ours.iter().any(|code| code.wrapping_sub(before) < 2 * PAGE)
+        };
+        let middle = first + (end - first) / PAGE / 2 * PAGE;
+        let mut pages = (middle..end.saturating_sub(PAGE)).step_by(PAGE);
+        let Some(page) = pages.find(|page| !in_use(*page)) else {
+            continue;
+        };
+        let guard = page as *mut c_void;
+        // SAFETY: advice about mapped code, which changes none of it. While the guard is there the page cannot be run, and is
+        // not, by the caller's word and the choice of the page.
+        let is_lost = unsafe {
+            libc::madvise(first as *mut c_void, end - first, libc::MADV_POPULATE_READ);
+            libc::madvise(guard, PAGE, INSTALL) == 0 && libc::madvise(guard, PAGE, REMOVE) != 0
+        };
+        if is_lost {
+            std::process::abort();
+        }
+    }
+}
+
+fn all_code() -> Vec<(usize, usize)> {
+    extern "C" fn visit(
+        info: *mut libc::dl_phdr_info,
+        _: libc::size_t,
+        code: *mut c_void,
+    ) -> c_int {
+        // A page costs each fork and each end of a process a little, be it run or not.
+        const MOST: usize = 2 << 20;
+        // SAFETY: libc passes a description that is valid during the call, and with it the image's headers.
+        let (info, headers) = unsafe {
+            let info = &*info;
+            let count = usize::from(info.dlpi_phnum);
+            (info, slice::from_raw_parts(info.dlpi_phdr, count))
+        };
+        // SAFETY: the pointer that was given to dl_iterate_phdr below.
+        let code = unsafe { &mut *code.cast::<Vec<(usize, usize)>>() };
+        // SAFETY: a lookup in a table that the kernel made.
+        let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
+        let base = info.dlpi_addr as usize;
+        for header in headers {
+            let length = header.p_memsz as usize;
+            let is_code = header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0;
+            if is_code && length <= MOST && base != vdso {
+                code.push((base.wrapping_add(header.p_vaddr as usize), length));
+            }
+        }
+        0
+    }
+    let mut code = Vec::new();
+    // SAFETY: `visit` uses `code` during the call only, and does not unwind.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut code).cast()) };
+    code
+}
+
 impl Image {
     /// How far into the image this code lies; `None` if it is elsewhere: in a shared library, as a rule.
     pub(crate) fn offset_of_code(&self, address: usize) -> Option<u64> {

@@ -135,6 +135,20 @@ pub(crate) fn live_on(control: OwnedFd, before: &Surroundings) -> ! {
     })))
 }
 
+/// Touches, while nobody waits for it, what this process will write to between its orders and its end, and a forked process
+/// shares until then: a piece of the heap, and of the stack.
+pub(super) fn warm_up() {
+    const PAGE: usize = 4096;
+    let mut heap = Vec::<u8>::with_capacity(2 * PAGE);
+    let mut stack = [std::mem::MaybeUninit::<u8>::uninit(); 2 * PAGE];
+    for piece in [heap.spare_capacity_mut(), &mut stack] {
+        for page in piece.chunks_mut(PAGE) {
+            page[0].write(0);
+        }
+        std::hint::black_box(piece);
+    }
+}
+
 fn end(done: std::thread::Result<bool>) -> ! {
     std::process::exit(if matches!(done, Ok(true)) { 0 } else { 1 })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::NotInExecutable;
 use super::children::Newborn;
 use super::error::ForkServerError;
-use super::server::{GRACE, Server, Trouble};
+use super::server::{GRACE, Server, Trouble, With};
 use super::wire::Inherited;
 use crate::sys::clock::Deadline;
 use crate::sys::local::Local;
@@ -42,8 +42,10 @@ struct Servers {
     last: Option<Instant>,
 }
 
-/// Starts that follow one another as quickly as this have the next child made while this one runs.
+/// Starts that follow one another as quickly as this have the next children made while this one runs.
 const QUICK: Duration = Duration::from_millis(20);
+/// So many of them. With one, a start that comes as soon as the last child has ended would wait for a fork that has just begun.
+const AHEAD: u32 = 2;
 /// Where in the executable the preload function is; 0 while there is none.
 static PRELOAD: AtomicUsize = AtomicUsize::new(0);
 /// Counts the choices of a preload function.
@@ -120,7 +122,7 @@ pub(super) fn start(
     servers.belong_here();
     servers.sweep();
     let mut tried_again = false;
-    let newborn = loop {
+    let (newborn, inherited) = loop {
         match servers.fork() {
             Ok(newborn) => break newborn,
             Err(Trouble::Error(error)) => return Err(NotStarted::Server(error)),
@@ -136,7 +138,10 @@ pub(super) fn start(
             }
         }
     };
-    servers.tell(&newborn, deliver)?;
+    let told = inherited
+        .and_then(|(inherited, with)| deliver(&newborn, Some((inherited, &with.descriptors()))));
+    // Without orders it finds its socket at its end, and exits.
+    told.map_err(NotStarted::Delivery)?;
     servers.prepare_next();
     Ok(newborn)
 }
@@ -201,8 +206,9 @@ impl Servers {
         self.sweep();
     }
 
-    /// A child that waits for its orders: one that was asked for before, if it lives still and is what it should be.
-    fn fork(&mut self) -> Result<Newborn, Trouble> {
+    /// A child that waits for its orders, and what it is to take on: one that was asked for before, if it lives still and is
+    /// what it should be.
+    fn fork(&mut self) -> Result<(Newborn, io::Result<(Inherited, With)>), Trouble> {
         if let Some(more) = self.cannot {
             let by_preload = false;
             return Err(Trouble::Error(ForkServerError::Threads {
@@ -233,32 +239,23 @@ impl Servers {
                 none.insert(started?)
             }
         };
-        if server.asked {
+        if server.asked == 0 {
+            server.ask()?;
+        }
+        // While it forks, if it has to.
+        let inherited = server.inherited();
+        while server.asked > 0 {
             let newborn = server.answer()?;
             if !fds::wait_readable(&newborn.pidfd, Deadline::NOW)? {
-                return Ok(newborn);
+                return Ok((newborn, inherited));
             }
             // Somebody has killed it while it waited.
         }
         server.ask()?;
-        server.answer()
+        Ok((server.answer()?, inherited))
     }
 
-    /// Tells a child what to do.
-    fn tell(
-        &self,
-        newborn: &Newborn,
-        deliver: impl Fn(&Newborn, Option<(Inherited, &[BorrowedFd<'_>])>) -> io::Result<()>,
-    ) -> Result<(), NotStarted> {
-        let server = self.running.as_ref().expect("it has made the child");
-        let told = server
-            .inherited()
-            .and_then(|(inherited, with)| deliver(newborn, Some((inherited, &with.descriptors()))));
-        // Without orders it finds its socket at its end, and exits.
-        told.map_err(NotStarted::Delivery)
-    }
-
-    /// Where starts follow one another quickly, the next child is made while this one runs.
+    /// Where starts follow one another quickly, the next children are made while this one runs.
     fn prepare_next(&mut self) {
         let now = Instant::now();
         let before = self.last.replace(now);
@@ -266,7 +263,7 @@ impl Servers {
             && let Some(server) = &mut self.running
         {
             // If it is gone, the next start finds out.
-            let _ = server.ask();
+            while server.asked < AHEAD && server.ask().is_ok() {}
         }
     }
 }

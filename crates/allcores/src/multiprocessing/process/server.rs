@@ -26,8 +26,8 @@ pub(super) struct Server {
     environment: Vec<u8>,
     umask: UmaskTeller,
     pub(super) kernel_tells: bool,
-    /// Whether a child was asked for whose reply has not been read.
-    pub(super) asked: bool,
+    /// How many children were asked for whose replies have not been read.
+    pub(super) asked: u32,
 }
 
 /// How long a server that has closed its socket, or has lost it, may take to end.
@@ -106,7 +106,7 @@ impl Server {
             environment,
             umask,
             kernel_tells: false,
-            asked: false,
+            asked: 0,
         };
         let hello = match wire::send_whole(server.requests.as_fd(), &serve, &descriptors) {
             Ok(()) => server.hear::<Hello>(|_| 0),
@@ -170,13 +170,13 @@ impl Server {
     /// Asks for a child, without waiting for the answer.
     pub(super) fn ask(&mut self) -> Result<(), Trouble> {
         wire::send_whole(self.requests.as_fd(), Request, &[]).map_err(gone_or)?;
-        self.asked = true;
+        self.asked += 1;
         Ok(())
     }
 
-    /// The child that was asked for.
+    /// A child that was asked for: the first of them.
     pub(super) fn answer(&mut self) -> Result<Newborn, Trouble> {
-        self.asked = false;
+        self.asked -= 1;
         let told = 2 + usize::from(!self.kernel_tells);
         let Unpacked { what, ours, .. } =
             self.hear::<Reply>(|reply| if reply.is_ok() { told } else { 0 })?;

@@ -95,6 +95,13 @@ struct Ledger {
     children: Vec<(u32, OwnedFd)>,
 }
 
+/// What each child is given, made once.
+struct Child<'a> {
+    /// What it has round it until it is told what its parent has.
+    mine: &'a Surroundings,
+    name: Option<CString>,
+}
+
 impl Zygote {
     fn run(self, orders: &Serve) -> ! {
         let ledger = match self.prepare(orders) {
@@ -170,6 +177,9 @@ impl Zygote {
     /// Forks on request, until there are none any more.
     fn attend(self, mine: &Surroundings, mut ledger: Option<Ledger>) -> ! {
         signals::collect_children_at_once(ledger.is_none());
+        let name = program_name();
+        image::keep_code_in_forks();
+        let child = Child { mine, name };
         let mut buffer = vec![0; wire::MOST_PACKET];
         loop {
             if let Some(ledger) = &mut ledger {
@@ -177,7 +187,7 @@ impl Zygote {
             }
             let request = wire::receive_whole(self.requests.as_fd(), &mut buffer, |_: &Request| 0);
             let Ok(Some(_)) = request else { break };
-            let reply = match self.fork(mine, &mut ledger) {
+            let reply = match self.fork(&child, &mut ledger) {
                 Ok((pid, descriptors)) => {
                     let with: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
                     self.reply(Ok(pid), &with)
@@ -207,7 +217,7 @@ impl Zygote {
     /// A child that waits for its orders, and the descriptors that go with its number.
     fn fork(
         self,
-        mine: &Surroundings,
+        child: &Child<'_>,
         ledger: &mut Option<Ledger>,
     ) -> io::Result<(u32, Vec<OwnedFd>)> {
         let (ours, control) = fds::socket_pair()?;
@@ -224,7 +234,7 @@ impl Zygote {
         match unsafe { fork::fork() }? {
             Forked::Child => {
                 drop((ours, status, ledger.take()));
-                self.become_child(mine, control)
+                self.become_child(child, control)
             }
             Forked::Parent(pid) => {
                 let mut descriptors = vec![pidfd::open(pid)?, ours];
@@ -238,7 +248,7 @@ impl Zygote {
     }
 
     /// In the child: waits for orders, and lives.
-    fn become_child(self, mine: &Surroundings, control: OwnedFd) -> ! {
+    fn become_child(self, given: &Child<'_>, control: OwnedFd) -> ! {
         IS_ZYGOTE.store(false, Relaxed);
         let [_, served] = [self.requests, self.served].map(|descriptor| {
             // SAFETY: this process's copy. The references in the frames below are never used again, nor is the thread
@@ -246,16 +256,17 @@ impl Zygote {
             unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) }
         });
         let _ = rustix::thread::set_name(c"allcores-ready");
+        child::warm_up();
         // Whoever was to tell us may be gone, and somebody else hold a copy of the far end.
         let waited = fds::wait_either(control.as_fd(), served.as_fd(), Deadline::NEVER);
         if !matches!(waited, Ok(Some(First::One))) {
             fork::leave(0);
         }
         drop(served);
-        if let Some(name) = program_name() {
-            let _ = rustix::thread::set_name(&name);
+        if let Some(name) = &given.name {
+            let _ = rustix::thread::set_name(name);
         }
-        child::live_on(control, mine)
+        child::live_on(control, given.mine)
     }
 }
 
