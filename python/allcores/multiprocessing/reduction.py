@@ -1,7 +1,8 @@
-"""Replaced piece by piece."""
+"""The interpreter's own `multiprocessing.reduction`: the very module, so that there is one state and not two."""
 
 import sys
 
-import multiprocessing.reduction
+import multiprocessing.reduction  # noqa: F401
 
-sys.modules[__name__] = multiprocessing.reduction
+# A spawned child may have it stand ready without its package knowing yet.
+sys.modules[__name__] = sys.modules["multiprocessing.reduction"]

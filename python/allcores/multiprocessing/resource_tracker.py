@@ -2,6 +2,7 @@
 
 import sys
 
-import multiprocessing.resource_tracker
+import multiprocessing.resource_tracker  # noqa: F401
 
-sys.modules[__name__] = multiprocessing.resource_tracker
+# A spawned child may have it stand ready without its package knowing yet.
+sys.modules[__name__] = sys.modules["multiprocessing.resource_tracker"]
