@@ -117,6 +117,8 @@ def main():
     if options.only and out.is_file():
         # The others' figures stand.
         result["figures"] = json.loads(out.read_text())["figures"]
+        for key in result["figures"].keys() - {it.key for it in figures()}:
+            del result["figures"][key]
     began = time.monotonic()
     failed = 0
     print(f"CPython {platform.python_version()}: {len(chosen)} figures", flush=True)
