@@ -167,8 +167,11 @@ fn batches(work: &Work) -> Vec<Vec<(u32, u64, u32)>> {
     }
 }
 
+/// Ranges of letters; letters with what they are folded to.
+type Alphabet = (Vec<(char, char)>, Vec<(char, String)>);
+
 /// The ranges of letters, and the letters that are not in lower case with what they become.
-fn alphabet() -> (Vec<(char, char)>, Vec<(char, String)>) {
+fn alphabet() -> Alphabet {
     let (mut ranges, mut lower) = (Vec::<(char, char)>::new(), Vec::new());
     for letter in ('\0'..=char::MAX).filter(|c| c.is_alphabetic()) {
         match ranges.last_mut() {
