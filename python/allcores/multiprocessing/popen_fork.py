@@ -69,9 +69,10 @@ class Popen(_stock.Popen):
             os.close(descriptor)
 
 
-def _close_all(descriptors):
+def _close_all(descriptors, _close=os.close):
+    # Bound: at the end of the interpreter the module's names may be gone.
     for descriptor in descriptors:
-        os.close(descriptor)
+        _close(descriptor)
 
 
 def sentinel_of(pid):
