@@ -178,7 +178,6 @@ impl Zygote {
     fn attend(self, mine: &Surroundings, mut ledger: Option<Ledger>) -> ! {
         signals::collect_children_at_once(ledger.is_none());
         let name = program_name();
-        image::keep_code_in_forks();
         let child = Child { mine, name };
         let mut buffer = vec![0; wire::MOST_PACKET];
         loop {
