@@ -1,4 +1,4 @@
-"""Replaced piece by piece."""
+"""The interpreter's own `multiprocessing.heap`, for whoever asks for it: shared memory of this package is in `sharedctypes`."""
 
 import sys
 

@@ -1,11 +1,25 @@
 import threading
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Protocol, TypeVar
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "SemLock", "Semaphore"]
 
 _T = TypeVar("_T")
+
+# Any lock will do that can be acquired and released: ours, the interpreter's, one of `threading`.
+class _LockLike(Protocol):
+    @property
+    def acquire(self) -> Callable[..., Any]: ...
+    @property
+    def release(self) -> Callable[[], Any]: ...
+
+class _ScopedLock(_LockLike, Protocol):
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> Any: ...
 
 RECURSIVE_MUTEX: Final = 0
 SEMAPHORE: Final = 1
@@ -42,7 +56,7 @@ class RLock(SemLock):
     def __init__(self, *, ctx: BaseContext | None = None) -> None: ...
 
 class Condition:
-    def __init__(self, lock: Any = None, *, ctx: BaseContext | None = None) -> None: ...
+    def __init__(self, lock: _LockLike | None = None, *, ctx: BaseContext | None = None) -> None: ...
     acquire: Callable[..., bool]
     release: Callable[[], None]
     def __enter__(self) -> bool: ...

@@ -1,0 +1,6 @@
+class OwnerDiedError(RuntimeError):
+    pid: int | None
+    exitcode: int | None
+
+class ItemsLostError(RuntimeError):
+    count: int

@@ -1,0 +1,4 @@
+"""The interpreter's own module."""
+
+from multiprocessing.dummy import *
+from multiprocessing.dummy import __all__ as __all__

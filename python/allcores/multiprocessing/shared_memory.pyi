@@ -1,0 +1,4 @@
+"""The interpreter's own module."""
+
+from multiprocessing.shared_memory import *
+from multiprocessing.shared_memory import __all__ as __all__

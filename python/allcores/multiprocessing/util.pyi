@@ -1,0 +1,4 @@
+"""The interpreter's own module."""
+
+from multiprocessing.util import *
+from multiprocessing.util import __all__ as __all__
