@@ -2,7 +2,7 @@
 //! part of them.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int, c_long, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use allcores::sync::{Deadline, Scope, Semaphore, Waited};
@@ -13,12 +13,17 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::block::{Slept, block, deadline};
-use crate::raw::{self, Args, Object, Raw, TypeCell, boolean, int, method, none, raise, slowly};
+use crate::raw::{
+    self, Args, Names, Object, Raw, TypeCell, boolean, int, method, none, raise, slowly,
+};
 use crate::threading::seconds;
 
 const SCOPE: Scope = Scope::PRIVATE;
 
 static SIMPLE_QUEUE: TypeCell = TypeCell::new();
+static PUT: Names<3> = Names::new([c"item", c"block", c"timeout"]);
+static PUT_NOWAIT: Names<1> = Names::new([c"item"]);
+static GET: Names<2> = Names::new([c"block", c"timeout"]);
 
 /// `queue.Empty`, found when the first queue is made: where it is raised, the interpreter may be on its way out.
 static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -105,7 +110,15 @@ impl SimpleQueue {
 fn put(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
     match args.only() {
         Some(item) => this.value.push(item),
-        None => put_slow(this, args),
+        None => put_named(this, args),
+    }
+}
+
+#[inline(never)]
+fn put_named(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
+    match args.fit(&PUT) {
+        Some([item, ..]) if !item.is_null() => this.value.push(item),
+        _ => put_slow(this, args),
     }
 }
 
@@ -119,9 +132,9 @@ fn put_slow(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
 
 #[inline]
 fn put_nowait(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
-    match args.only() {
-        Some(item) => this.value.push(item),
-        None => slowly(|py| {
+    match args.fit(&PUT_NOWAIT) {
+        Some([item]) if !item.is_null() => this.value.push(item),
+        _ => slowly(|py| {
             let [item] = args.bind(py, "put_nowait", ["item"])?;
             let item = item.ok_or_else(|| missing("put_nowait"))?;
             Ok(this.value.push(item.as_ptr()))
@@ -142,7 +155,46 @@ fn get(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
     {
         return item;
     }
+    get_as_said(this, args)
+}
+
+/// What is there is taken before anybody looks at the clock.
+#[inline(never)]
+fn get_as_said(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
+    if let Some([block, timeout]) = args.fit(&GET)
+        && !args.is_empty()
+        && needs_no_look(block, timeout)
+        && let Some(item) = this.value.take()
+    {
+        return item;
+    }
     get_slow(this, args)
+}
+
+/// Whether these arguments of `get` are in order for certain: then they matter only if there is nothing to be had at once.
+#[inline]
+fn needs_no_look(block: *mut PyObject, timeout: *mut PyObject) -> bool {
+    const ENOUGH: c_long = 1_000_000;
+    // SAFETY: arguments of a call that goes on, or null; the numbers are of the very types that they are read as.
+    unsafe {
+        if block == ffi::Py_False() {
+            return true;
+        }
+        if !block.is_null() && block != ffi::Py_True() {
+            return false;
+        }
+        if timeout.is_null() || timeout == ffi::Py_None() {
+            return true;
+        }
+        let kind = ffi::Py_TYPE(timeout);
+        if kind == &raw mut ffi::PyLong_Type {
+            let mut overflow = 0;
+            let seconds = ffi::PyLong_AsLongAndOverflow(timeout, &raw mut overflow);
+            return overflow == 0 && (0..=ENOUGH).contains(&seconds);
+        }
+        kind == &raw mut ffi::PyFloat_Type
+            && (0.0..=ENOUGH as f64).contains(&ffi::PyFloat_AsDouble(timeout))
+    }
 }
 
 fn get_slow(this: &Object<SimpleQueue>, args: Args) -> *mut PyObject {
@@ -265,5 +317,8 @@ impl Raw for SimpleQueue {
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    PUT.know(module.py())?;
+    PUT_NOWAIT.know(module.py())?;
+    GET.know(module.py())?;
     raw::create::<SimpleQueue>(module)
 }

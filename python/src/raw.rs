@@ -434,6 +434,42 @@ pub(crate) fn slowly(body: impl FnOnce(Python<'_>) -> PyResult<*mut PyObject>) -
     }
 }
 
+/// The names of a method's parameters, as objects: a call in a program names its arguments by the very same, so that a name is
+/// found by its address.
+pub(crate) struct Names<const N: usize> {
+    texts: [&'static CStr; N],
+    objects: [AtomicPtr<PyObject>; N],
+}
+
+impl<const N: usize> Names<N> {
+    pub(crate) const fn new(texts: [&'static CStr; N]) -> Names<N> {
+        Names {
+            texts,
+            objects: [const { AtomicPtr::new(null_mut()) }; N],
+        }
+    }
+
+    /// Makes the objects; until then no name is found.
+    pub(crate) fn know(&self, py: Python<'_>) -> PyResult<()> {
+        for (text, object) in self.texts.iter().zip(&self.objects) {
+            // SAFETY: attached; a text that ends. The reference is kept for ever.
+            let name = unsafe { ffi::PyUnicode_InternFromString(text.as_ptr()) };
+            if name.is_null() {
+                return Err(PyErr::fetch(py));
+            }
+            object.store(name, Relaxed);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn find(&self, name: *mut PyObject) -> Option<usize> {
+        self.objects
+            .iter()
+            .position(|object| object.load(Relaxed) == name)
+    }
+}
+
 /// The arguments of a method of the kind `many`: positions first, then those given by name.
 #[derive(Clone, Copy)]
 pub(crate) struct Args {
@@ -508,6 +544,30 @@ impl Args {
         // SAFETY: there are three.
         (self.positions == 3 && self.names.is_null())
             .then(|| unsafe { [0, 1, 2].map(|at| *self.values.add(at)) })
+    }
+
+    /// Which argument is which parameter, null where none is given, if that is plain to see: otherwise [`Args::bind`] knows,
+    /// or knows what is wrong. Borrowed.
+    #[inline]
+    pub(crate) fn fit<const N: usize>(self, parameters: &Names<N>) -> Option<[*mut PyObject; N]> {
+        let mut fitted = [null_mut(); N];
+        // SAFETY: the names are a tuple of strings, or null; the values are as many as both say.
+        unsafe {
+            for at in 0..self.positions {
+                *fitted.get_mut(at)? = *self.values.add(at);
+            }
+            if self.names.is_null() {
+                return Some(fitted);
+            }
+            for at in 0..ffi::PyTuple_Size(self.names) {
+                let place = &mut fitted[parameters.find(ffi::PyTuple_GetItem(self.names, at))?];
+                if !place.is_null() {
+                    return None;
+                }
+                *place = *self.values.add(self.positions + at as usize);
+            }
+        }
+        Some(fitted)
     }
 
     /// Which argument is which parameter.
