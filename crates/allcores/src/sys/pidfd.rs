@@ -88,7 +88,9 @@ fn info(process: BorrowedFd<'_>) -> io::Result<Info> {
 
 /// Looks at any process, whoever's child it is (`PIDFD_GET_INFO`, where [`tells_endings`]).
 pub(crate) fn look(process: BorrowedFd<'_>) -> Seen {
-    match info(process) {
+    // The kernel looks how it ended, and then whether it is in the table: one that leaves the table in between is neither,
+    // for once.
+    match info(process).or_else(|_| info(process)) {
         Ok(info) if info.mask & INFO_EXIT != 0 => Seen::Ended(ending(info.exit_code)),
         Ok(_) => Seen::InTable,
         Err(_) => Seen::Gone,
