@@ -22,10 +22,10 @@ class Queue(_stock.Queue[_T]):
     def shutdown(self, immediate: bool = False) -> None: ...
 
 class PriorityQueue(Queue[_T], _stock.PriorityQueue[_T]):  # type: ignore[type-var, unused-ignore]
-    queue: list[_T]  # type: ignore[assignment]
+    queue: list[_T]
 
 class LifoQueue(Queue[_T], _stock.LifoQueue[_T]):
-    queue: list[_T]  # type: ignore[assignment]
+    queue: list[_T]
 
 @disjoint_base
 class SimpleQueue(Generic[_T]):

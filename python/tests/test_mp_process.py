@@ -175,6 +175,26 @@ def test_timeout_and_interrupt(ctx):
     assert process.result() == "interrupted"
 
 
+def test_exception_is_what_result_raises(ctx):
+    assert run(ctx, double, 21).exception() is None
+    process = run(ctx, fail)
+    error = process.exception()
+    assert type(error) is KeyError and error.__traceback__ is None
+    assert process.exception() is error
+    killed = run(ctx, end_by_signal, signal.SIGKILL).exception()
+    assert isinstance(killed, mp.ProcessError) and "SIGKILL" in str(killed)
+
+
+def test_no_exception_of_what_has_not_ended(ctx):
+    reader, writer = ctx.Pipe(duplex=False)
+    process = run(ctx, wait_until_interrupted, writer)
+    reader.recv()
+    with pytest.raises(mp.TimeoutError):
+        process.exception(timeout=0)
+    process.interrupt()
+    assert process.exception() is None
+
+
 def test_misuse(ctx):
     process = ctx.Process(target=nothing)
     with pytest.raises(AssertionError):

@@ -30,6 +30,23 @@ class SharedMethods:
         signal or `os._exit` or `sys.exit`, has no result: ProcessError says how it ended. Raises
         `multiprocessing.TimeoutError` if the process has not ended after `timeout` seconds.
         """
+        return self._settled(timeout)()
+
+    def exception(self, timeout=None):
+        """Waits until the process has ended, and gives what `result` would raise: None if there is a result.
+
+        Raises `multiprocessing.TimeoutError` if the process has not ended after `timeout` seconds.
+        """
+        outcome = self._settled(timeout)
+        try:
+            outcome()
+        except Exception as error:
+            # Without our frames, which would keep it alive.
+            return error.with_traceback(None)
+        return None
+
+    def _settled(self, timeout):
+        """What became of it, as a function that returns or raises it."""
         self._check_closed()
         if self._outcome is None:
             assert self._parent_pid == os.getpid(), "can only take the result of a child process"
@@ -42,7 +59,7 @@ class SharedMethods:
                 raise _outcome.not_yet(self, timeout)
             self._outcome = _outcome.read(self, exitcode)
             self._popen._forget_outcome()
-        return self._outcome()
+        return self._outcome
 
     def _bootstrap(self, parent_sentinel=None):
         # In the child, of every start method.

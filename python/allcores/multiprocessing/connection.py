@@ -106,6 +106,7 @@ class SocketListener(_stock.SocketListener):
     """
 
     def accept(self):
+        """The Connection to the next one who connects."""
         s, self._last_accepted = self._socket.accept()
         s.setblocking(True)
         return Connection(s.detach())
@@ -249,11 +250,13 @@ def wait(object_list, timeout=None):
 
 
 def reduce_connection(conn):
+    """What a Connection is pickled as, for a process that is being started or one that asks for the descriptor."""
     df = reduction.DupFd(conn.fileno())
     return rebuild_connection, (df, conn.readable, conn.writable)
 
 
 def rebuild_connection(df, readable, writable):
+    """The Connection that `reduce_connection` took apart."""
     fd = df.detach()
     return Connection(fd, readable, writable)
 

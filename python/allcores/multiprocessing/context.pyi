@@ -168,16 +168,16 @@ class ForkServerProcess(SharedMethods, _stock.ForkServerProcess):
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> popen_forkserver.Popen: ...  # type: ignore[override]
 
-class ForkContext(BaseContext, _stock.ForkContext):  # type: ignore[misc]
+class ForkContext(BaseContext, _stock.ForkContext):
     Process: ClassVar[type[ForkProcess]]
 
-class SpawnContext(BaseContext, _stock.SpawnContext):  # type: ignore[misc]
+class SpawnContext(BaseContext, _stock.SpawnContext):
     Process: ClassVar[type[SpawnProcess]]
 
-class ForkServerContext(BaseContext, _stock.ForkServerContext):  # type: ignore[misc]
+class ForkServerContext(BaseContext, _stock.ForkServerContext):
     Process: ClassVar[type[ForkServerProcess]]
 
-class DefaultContext(BaseContext, _stock.DefaultContext):  # type: ignore[misc]
+class DefaultContext(BaseContext, _stock.DefaultContext):
     Process: ClassVar[type[Process]]
     def __init__(self, context: BaseContext | None = None) -> None: ...
     @overload  # type: ignore[override]

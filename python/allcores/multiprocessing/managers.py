@@ -22,6 +22,7 @@ class SyncManager(BaseManager, _stock.SyncManager):
 
 
 SyncManager.register("Pool", pool.Pool, _stock.PoolProxy)
+SyncManager.Pool.__doc__ = "A pool of processes, which are children of the manager's."
 
 if "SharedMemoryManager" in __all__:
 

@@ -118,16 +118,16 @@ class SynchronizedBase(_stock.SynchronizedBase[_CT]):
     def __init__(self, obj: Any, lock: _LockLike | None = None, ctx: BaseContext | None = None) -> None: ...
     def __enter__(self) -> bool: ...
     def __exit__(self, *args: object) -> None: ...
-    def __reduce__(self) -> tuple[Callable[..., SynchronizedBase[Any]], tuple[Any, Any]]: ...  # type: ignore[override]
+    def __reduce__(self) -> tuple[Callable[..., SynchronizedBase[Any]], tuple[Any, Any]]: ...
     # What it was made with; an RLock of this package, if with none.
     def get_lock(self) -> _ScopedLock: ...  # type: ignore[override]
 
-class Synchronized(  # type: ignore[misc]
+class Synchronized(
     _allcores.GuardedValue, SynchronizedBase[_SimpleCData[_T]], _stock.Synchronized[_T], Generic[_T]
 ):
     value: _T
 
-class SynchronizedArray(  # type: ignore[misc]
+class SynchronizedArray(
     _allcores.GuardedArray,
     SynchronizedBase[ctypes.Array[_SimpleCData[_T]]],
     _stock.SynchronizedArray[_T],
@@ -142,7 +142,7 @@ class SynchronizedArray(  # type: ignore[misc]
     @overload
     def __setitem__(self, i: SupportsIndex, value: _T, /) -> None: ...
 
-class SynchronizedString(SynchronizedArray[bytes], _stock.SynchronizedString):  # type: ignore[misc]
+class SynchronizedString(SynchronizedArray[bytes], _stock.SynchronizedString):
     @overload  # type: ignore[override]
     def __getitem__(self, i: slice, /) -> bytes: ...
     @overload

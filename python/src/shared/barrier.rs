@@ -98,16 +98,19 @@ impl SharedBarrier {
         self.0.reset();
     }
 
+    /// How many must come.
     #[getter]
     fn parties(&self) -> u32 {
         self.0.parties()
     }
 
+    /// How many wait now: none in a broken barrier.
     #[getter]
     fn n_waiting(&self) -> u32 {
         self.0.n_waiting()
     }
 
+    /// Whether it is broken.
     #[getter]
     fn broken(&self) -> bool {
         self.0.broken()
