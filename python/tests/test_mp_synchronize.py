@@ -221,3 +221,47 @@ def test_daemon_threads_that_wait_while_the_interpreter_ends(run_script):
                 threading.Thread(target=loop, args=(wait,), daemon=True).start()
             """
         ).ok()
+
+
+INTERRUPTED_BY_ONE_THAT_ENDS = """
+    import os, signal, sys, time
+    from allcores import multiprocessing as mp
+
+    def interrupt(parent):
+        try:
+            # 449 is futex_waitv: it listens for deaths as well.
+            while not open(f"/proc/{parent}/syscall").read().startswith("449 "):
+                time.sleep(0.001)
+        except PermissionError:
+            time.sleep(0.1)
+        os.kill(parent, signal.SIGINT)
+        os._exit(0)
+
+    if __name__ == "__main__":
+        ctx = mp.get_context("fork")
+        event, queue, condition, semaphore, barrier = ctx.Event(), ctx.SimpleQueue(), ctx.Condition(), ctx.Semaphore(0), ctx.Barrier(2)
+        waits = {
+            "event": event.wait,
+            "queue": queue.get,
+            "condition": condition.wait,
+            "semaphore": semaphore.acquire,
+            "barrier": barrier.wait,
+        }
+        # One processor, and no turn for us before the child has ended: the signal and the death come together.
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        child = ctx.Process(target=interrupt, args=(os.getpid(),))
+        condition.acquire()
+        child.start()
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            waits[sys.argv[1]]()
+        except KeyboardInterrupt:
+            print("interrupted")
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        child.join()
+"""
+
+
+@pytest.mark.parametrize("what", ["event", "queue", "condition", "semaphore", "barrier"])
+def test_a_signal_of_a_process_that_ends_at_once_is_heard(run_script, what):
+    assert run_script(INTERRUPTED_BY_ONE_THAT_ENDS, what, timeout=20).ok() == "interrupted\n"

@@ -29,6 +29,8 @@ pub(crate) struct Sleeper {
     heeds_threads: bool,
     /// Until when the word alone is listened to; 0 before the first sleep.
     armed_from: Option<Deadline>,
+    /// It was woken by a bell. The kernel then says nothing of a signal that came as well.
+    signal_may_hide: bool,
 }
 
 impl Sleeper {
@@ -38,6 +40,7 @@ impl Sleeper {
             deadline,
             heeds_threads: scope.is_shared(),
             armed_from: None,
+            signal_may_hide: false,
         }
     }
 
@@ -51,6 +54,9 @@ impl Sleeper {
 
     /// Sleeps while `word` holds `expected`, and while `worthwhile` says that somebody alive may yet change it. That is
     /// asked after the signs of death have been noted and before the sleep, so that no death falls between.
+    ///
+    /// May say that it was interrupted when it was not: instead of the sleep after one that a bell ended. Who sends a signal
+    /// and ends at once rings the bell before the receiver runs, and the sleep tells of the bell alone.
     pub(crate) fn sleep(
         &mut self,
         word: &AtomicU32,
@@ -63,6 +69,9 @@ impl Sleeper {
         }
         if deaf() {
             return futex::wait(word, expected, shared, self.deadline);
+        }
+        if std::mem::take(&mut self.signal_may_hide) {
+            return Slept::Interrupted;
         }
         let first = self.armed_from.is_none();
         if first {
@@ -95,7 +104,12 @@ impl Sleeper {
 
     #[cold]
     #[inline(never)]
-    fn sleep_armed(&self, word: &AtomicU32, expected: u32, worthwhile: &dyn Fn() -> bool) -> Slept {
+    fn sleep_armed(
+        &mut self,
+        word: &AtomicU32,
+        expected: u32,
+        worthwhile: &dyn Fn() -> bool,
+    ) -> Slept {
         let mut words = [WaitWord::EMPTY; futex::WAIT_ANY_MAX];
         words[0] = WaitWord::new(word, expected, self.scope.is_shared());
         let endings;
@@ -124,8 +138,12 @@ impl Sleeper {
                 SleptAny::WokenBy(0) => return Slept::Woken,
                 // Who moved this word has woken all that sleep on it. To pass it on would wake those who already sleep again
                 // on its new value, and they would wake us: without end.
-                SleptAny::WokenBy(MOVED) => return Slept::Woken,
+                SleptAny::WokenBy(MOVED) => {
+                    self.signal_may_hide = true;
+                    return Slept::Woken;
+                }
                 SleptAny::WokenBy(other) => {
+                    self.signal_may_hide = true;
                     // The kernel wakes one sleeper on a bell: that one wakes all the others of its process.
                     words[other].wake_all();
                     return Slept::Woken;
