@@ -30,7 +30,7 @@ text { fill: var(--ink); } .soft { fill: var(--soft); } .grid { stroke: var(--li
 .key .bar { width: 0; border-left: 2px solid var(--must); } .key .dots { width: 0; border-left: 2px dotted var(--must); }
 .key .dot { border-radius: 50%; background: var(--peer); } .key .dash { height: 0; border-top: 1px solid var(--ink); vertical-align: .3em; }
 details { margin-top: .4rem; color: var(--soft); overflow-x: auto; } summary { cursor: pointer; } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-td, th { padding: .15rem .6rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); } .n { text-align: right; }
+td, th { padding: .15rem .6rem .15rem 0; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); } .n, th.n { text-align: right; }
 """
 
 LEFT, RIGHT, BAR, GAP = 300, 190, 13, 10
@@ -56,11 +56,17 @@ class Scale:
     def ticks(self):
         """Where the lines go: as many as have room for their labels, and one at stock."""
         chosen = [1]
-        for tick in (2, 5, 10, 20, 50, 100, 200, 500, 0.5, 0.2, 0.1):
-            room = min(abs(self(tick) - self(other)) for other in chosen)
-            if self.low <= tick <= self.high and room >= 38:
+        for tick in (10, 100, 0.1, 2, 5, 0.5, 20, 50, 0.2, 200, 500):
+            apart = all(
+                abs(self(tick) - self(other)) > 8 + 3.5 * len(self.label(tick) + self.label(other)) for other in chosen
+            )
+            if self.low <= tick <= self.high and apart:
                 chosen.append(tick)
         return sorted(chosen)
+
+    @staticmethod
+    def label(tick):
+        return "stock" if tick == 1 else f"{tick:g}×"
 
 
 def _chart(rows, versions):
@@ -82,7 +88,7 @@ def _chart(rows, versions):
     for tick in at.ticks():
         kind = "one" if tick == 1 else "grid"
         out.append(f'<line class="{kind}" x1="{at(tick):.1f}" x2="{at(tick):.1f}" y1="20" y2="{height - 4}"/>')
-        label = "stock" if tick == 1 else f"{tick:g}×"
+        label = at.label(tick)
         out.append(f'<text class="soft" x="{at(tick):.1f}" y="13" text-anchor="middle">{label}</text>')
     for number, (key, figures) in enumerate(rows):
         top = 28 + number * step
@@ -134,7 +140,7 @@ def _table(rows, versions):
     from report import peer_text, time_of, title
 
     out = ["<details><summary>figures</summary><table><tr><th>task</th>"]
-    out += [f"<th>{version}: stock</th><th>allcores</th><th>×</th><th>others' CPU</th>" for version in versions]
+    out += [f'<th class="n">{version}: stock</th><th class="n">allcores</th><th class="n">×</th><th class="n">others</th>' for version in versions]
     out.append("<th>best peer</th></tr>")
     for _, figures in rows:
         some = next(filter(None, figures))
@@ -146,7 +152,7 @@ def _table(rows, versions):
                 cells = (time_of(it["ns"]["stock"]), time_of(it["ns"]["allcores"]), f"{it['x']['median']:.2f}", f"{it['others']:.0f} %")
                 out += [f'<td class="n">{cell}</td>' for cell in cells]
         out.append(f"<td>{_escape(peer_text(some)) if 'x' in some else ''}</td></tr>")
-    out.append("</table></details>")
+    out.append("</table><p>others: what everything else on the machine used of its CPUs meanwhile.</p></details>")
     return "".join(out)
 
 
