@@ -251,3 +251,20 @@ def test_daemon_ends_with_a_killed_parent(start_method, run_script):
     # For ever, if it has not been ended.
     poll.poll()
     os.close(daemon)
+
+
+def _read_all(depth):
+    text = sys.stdin.read()
+    if depth == 0 or text:
+        return [text]
+    below = mp.get_context("fork").Process(target=_read_all, args=(depth - 1,))
+    below.start()
+    return [text, *below.result(30)]
+
+
+def test_forked_children_and_theirs_read_from_nowhere():
+    fork = mp.get_context("fork")
+    for _ in range(2):
+        process = fork.Process(target=_read_all, args=(2,))
+        process.start()
+        assert process.result(60) == ["", "", ""]

@@ -62,7 +62,7 @@ class SharedMethods:
         return self._outcome
 
     def _bootstrap(self, parent_sentinel=None):
-        # In the child, of every start method.
+        # In the child, of the other start methods, `_forked.bootstrap` being the same for those of fork.
         if self._start_method is not None:
             from allcores.multiprocessing import context
 

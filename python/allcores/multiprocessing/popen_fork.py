@@ -2,17 +2,14 @@
 
 import atexit
 import os
-import sys
 from multiprocessing import popen_fork as _stock
 from multiprocessing import util
 
 from allcores._allcores import Inheritance
-from allcores.multiprocessing import _lifeline
+from allcores.multiprocessing import _forked, _lifeline
+from allcores.multiprocessing._process import SharedMethods
 
 __all__ = ["Popen"]
-
-# Since 3.13 a forked child runs what it registered itself with atexit, and before none of it.
-_RUNS_ATEXIT = sys.version_info >= (3, 13)
 
 
 class Popen(_stock.Popen):
@@ -25,6 +22,7 @@ class Popen(_stock.Popen):
         # The arguments may be all that keeps a shared object, and the parent drops them before the child has used it.
         inheritance = Inheritance.before_fork()
         lifeline = _lifeline.reading_end()
+        _forked.prepare()
         outcome = os.memfd_create("allcores result")
         code = 1
         self.pid = os.fork()
@@ -32,13 +30,17 @@ class Popen(_stock.Popen):
             try:
                 if inheritance is not None:
                     inheritance.take()
-                if _RUNS_ATEXIT:
+                if _forked.RUNS_ATEXIT:
                     atexit._clear()
                     atexit.register(util._exit_function)
-                process_obj._outcome_fd = outcome
-                code = process_obj._bootstrap(parent_sentinel=lifeline)
+                if type(process_obj)._bootstrap is SharedMethods._bootstrap:
+                    code = _forked.bootstrap(process_obj, lifeline, outcome)
+                else:
+                    # Somebody has made it his own.
+                    process_obj._outcome_fd = outcome
+                    code = process_obj._bootstrap(parent_sentinel=lifeline)
             finally:
-                if _RUNS_ATEXIT:
+                if _forked.RUNS_ATEXIT:
                     atexit._run_exitfuncs()
                 os._exit(code)
         self._inheritance = inheritance
