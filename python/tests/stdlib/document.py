@@ -39,7 +39,7 @@ def section(data):
         "| suite | tests | stock passes | we pass | deviations | lost |",
         "|---|---|---|---|---|---|",
     ]
-    for suite in ("threading", "queue", "mp_fork", "mp_spawn", "mp_forkserver"):
+    for suite in ("threading", "queue", "mp_fork", "mp_spawn", "mp_forkserver", "main", "futures"):
         ran = {name: it for name, it in data["tests"].items() if name.startswith(suite + "::")}
         if not ran:
             out.append(f"| {suite} | not run | | | | |")

@@ -22,15 +22,18 @@ SUITES = {
     "mp_fork": "mp_fork",
     "mp_spawn": "mp_spawn",
     "mp_forkserver": "mp_forkserver",
+    "main": "test.test_multiprocessing_main_handling",
+    "futures": "futures",
 }
 
 
 def classes_of(suite):
     """The test classes of a suite: {name: class}."""
     module = importlib.import_module(SUITES[suite])
+    modules = getattr(module, "MODULES", {module.__name__})
     found = {}
     for name, value in vars(module).items():
-        if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == module.__name__:
+        if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ in modules:
             if unittest.defaultTestLoader.getTestCaseNames(value):
                 found[name] = value
     return found
