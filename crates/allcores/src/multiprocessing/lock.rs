@@ -319,6 +319,10 @@ impl<T: Shareable> fmt::Debug for Lock<T> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockGuard<'a, T: Shareable> {
     lock: &'a Lock<T>,
+    /// The lock's own words, and the scope below: the handle need not be read again for them, after an exchange that reads
+    /// have to wait for.
+    body: &'a Body<T>,
+    scope: sync::Scope,
     panicking: bool,
     /// Shared between threads as a `&mut T` would be.
     _value: PhantomData<&'a mut T>,
@@ -329,6 +333,8 @@ impl<'a, T: Shareable> LockGuard<'a, T> {
     fn new(lock: &'a Lock<T>) -> LockGuard<'a, T> {
         LockGuard {
             lock,
+            body: lock.handle.body(),
+            scope: lock.handle.scope(),
             panicking: std::thread::panicking(),
             _value: PhantomData,
         }
@@ -336,15 +342,14 @@ impl<'a, T: Shareable> LockGuard<'a, T> {
 
     /// Says that the data is whole again: acquirers are told of no death any more.
     pub fn recover(&self) {
-        self.lock.lock().recover();
+        self.body.lock.recover();
     }
 
     /// A panic drops this: what the lock protects may be half-changed.
     #[cold]
     fn mark(&self) {
-        let lock = self.lock.lock();
-        if lock.is_mine(self.lock.handle.scope()) {
-            lock.mark();
+        if self.body.lock.is_mine(self.scope) {
+            self.body.lock.mark();
         }
     }
 
@@ -360,7 +365,7 @@ impl<T: Shareable> Deref for LockGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: we hold the lock, and every pattern of bytes is a valid T.
-        unsafe { &*self.lock.handle.body().value.get() }
+        unsafe { &*self.body.value.get() }
     }
 }
 
@@ -368,7 +373,7 @@ impl<T: Shareable> DerefMut for LockGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `self` is borrowed mutably.
-        unsafe { &mut *self.lock.handle.body().value.get() }
+        unsafe { &mut *self.body.value.get() }
     }
 }
 
@@ -380,7 +385,7 @@ impl<T: Shareable> Drop for LockGuard<'_, T> {
         }
         // Compare-and-exchange from me to free: in a forked child this guard is a copy, and not the lock's owner.
         // SAFETY: the cell is held by the handle that we borrow.
-        unsafe { sync::Lock::release_mine(self.lock.lock(), self.lock.handle.scope()) };
+        unsafe { sync::Lock::release_mine(&self.body.lock, self.scope) };
     }
 }
 

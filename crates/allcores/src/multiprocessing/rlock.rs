@@ -298,6 +298,9 @@ impl<T: Shareable> fmt::Debug for RLock<T> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct RLockGuard<'a, T: Shareable> {
     lock: &'a RLock<T>,
+    /// As in Lock's guard: what the handle need not be read again for.
+    body: &'a Body<T>,
+    scope: sync::Scope,
     panicking: bool,
     /// The thread is the owner: a guard that left it could not release.
     _stays: PhantomData<*const T>,
@@ -308,6 +311,8 @@ impl<'a, T: Shareable> RLockGuard<'a, T> {
     fn new(lock: &'a RLock<T>) -> RLockGuard<'a, T> {
         RLockGuard {
             lock,
+            body: lock.handle.body(),
+            scope: lock.handle.scope(),
             panicking: std::thread::panicking(),
             _stays: PhantomData,
         }
@@ -315,15 +320,14 @@ impl<'a, T: Shareable> RLockGuard<'a, T> {
 
     /// Says that the data is whole again: acquirers are told of no death any more.
     pub fn recover(&self) {
-        self.lock.lock().lock().recover();
+        self.body.lock.lock().recover();
     }
 
     /// A panic drops this: what the lock protects may be half-changed.
     #[cold]
     fn mark(&self) {
-        let lock = self.lock.lock();
-        if lock.is_mine(self.lock.handle.scope()) {
-            lock.lock().mark();
+        if self.body.lock.is_mine(self.scope) {
+            self.body.lock.lock().mark();
         }
     }
 
@@ -339,7 +343,7 @@ impl<T: Shareable> Deref for RLockGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: this thread holds the lock, nobody hands out a `&mut`, and every pattern of bytes is a valid T.
-        unsafe { &*self.lock.handle.body().value.get() }
+        unsafe { &*self.body.value.get() }
     }
 }
 
@@ -351,7 +355,7 @@ impl<T: Shareable> Drop for RLockGuard<'_, T> {
         }
         // In a forked child this guard is a copy, and the release finds another owner.
         // SAFETY: the cell is held by the handle that we borrow.
-        let _ = unsafe { sync::RLock::release(self.lock.lock(), self.lock.handle.scope()) };
+        let _ = unsafe { sync::RLock::release(&self.body.lock, self.scope) };
     }
 }
 

@@ -141,6 +141,33 @@ impl Semaphore {
     ) -> Result<(), TooManyPermits> {
         // SAFETY: live at entry, as the caller promises; not touched after the permits are out.
         let semaphore = unsafe { &*this };
+        let word = semaphore.word.load(Relaxed);
+        // Nobody waits: with the bit set the word is more than any number of permits. A test for both keeps this short.
+        // Release: whoever takes these permits sees what we wrote.
+        if u64::from(word) + u64::from(permits) <= u64::from(semaphore.max.load(Relaxed))
+            && semaphore
+                .word
+                .compare_exchange(word, word + permits, Release, Relaxed)
+                .is_ok()
+        {
+            return Ok(());
+        }
+        // SAFETY: nothing has been released.
+        unsafe { Semaphore::release_slow(this, scope, permits) }
+    }
+
+    /// Somebody waits, or is at the word this very moment, or there would be too many.
+    ///
+    /// # Safety
+    /// As for [`Semaphore::release`].
+    #[cold]
+    unsafe fn release_slow(
+        this: *const Semaphore,
+        scope: Scope,
+        permits: u32,
+    ) -> Result<(), TooManyPermits> {
+        // SAFETY: live at entry, as the caller promises; not touched after the permits are out.
+        let semaphore = unsafe { &*this };
         let address = &raw const semaphore.word;
         let max = semaphore.max.load(Relaxed);
         let mut word = semaphore.word.load(Relaxed);
