@@ -11,8 +11,6 @@ class OwnerDiedError(RuntimeError):
     # Attributes of the class, and no `__init__`: a dead owner is found in Rust, where no Python code may run.
     #: The process that died, if that is known. For messages to people: the number may be another process's by now.
     pid: int | None = None
-    #: How it died, as `Process.exitcode` says it, if that is known.
-    exitcode: int | None = None
     __module__ = "allcores"
 
 

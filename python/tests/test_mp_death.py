@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -54,6 +55,26 @@ def test_a_normal_end_leaves_a_lock_taken(ctx):
     assert lock.acquire(False)
 
 
+def take_late(lock):
+    # Not waited for by multiprocessing's end, but by the interpreter's.
+    def late():
+        threading.main_thread().join()
+        lock.acquire()
+
+    threading.Thread(target=late).start()
+
+
+def test_a_lock_that_a_late_thread_takes_is_left_taken_too(ctx):
+    lock = ctx.Lock()
+    child = ctx.Process(target=take_late, args=(lock,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert not lock.acquire(False)
+    lock.release()
+    assert lock.acquire(False)
+
+
 def test_a_normal_end_loses_an_rlock(ctx):
     lock = ctx.RLock()
     holder(ctx, lock, "normal end")
@@ -89,8 +110,6 @@ def test_a_condition_returns_with_the_lock_and_then_raises(ctx):
             assert told.wait(30)
             os.kill(child.pid, signal.SIGKILL)
 
-        import threading
-
         thread = threading.Thread(target=kill)
         thread.start()
         with pytest.raises(allcores.OwnerDiedError):
@@ -105,8 +124,6 @@ def come_and_stay(barrier):
 
 
 def test_a_dead_party_breaks_the_barrier(ctx):
-    import threading
-
     barrier = ctx.Barrier(3)
     child = ctx.Process(target=come_and_stay, args=(barrier,))
     child.start()

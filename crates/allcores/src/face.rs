@@ -10,9 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::multiprocessing::connection::{RecvError, SendError, stream};
 use crate::multiprocessing::transfer::{Incoming, Outgoing, Parcels};
-use crate::multiprocessing::{Event, Lock, SharedMemory, SharedMemoryError};
+use crate::multiprocessing::{Lock, SharedMemory, SharedMemoryError};
 use crate::registry;
-use crate::shm::handle::AllHeld;
 use crate::shm::{ShmError, arena, forks, handle};
 use crate::sync::Scope;
 use crate::sys::local::Local;
@@ -99,43 +98,6 @@ pub fn received_memory(file: OwnedFd) -> Result<SharedMemory, SharedMemoryError>
     SharedMemory::received(file)
 }
 
-/// What a forked child is to find: the parent lets go of nothing that it held at the fork, until the child holds it itself.
-/// A child that has used no shared memory yet holds nothing.
-pub struct Inheritance {
-    taken: Event,
-    _kept: Vec<AllHeld>,
-}
-
-impl Inheritance {
-    /// To be called by the parent before the fork, and dropped once it [is taken](Inheritance::is_taken), or the child has
-    /// ended. `None` if there is nothing to inherit.
-    ///
-    /// # Errors
-    /// If the arena has no room for the sign that it is taken.
-    pub fn before_fork() -> Result<Option<Inheritance>, ShmError> {
-        if arena::all().all(|arena| AllHeld::of(arena).is_empty()) {
-            return Ok(None);
-        }
-        let taken = Event::new()?;
-        let kept = arena::all().map(AllHeld::of).collect();
-        Ok(Some(Inheritance { taken, _kept: kept }))
-    }
-
-    /// To be called by the child: it holds what its parent held.
-    pub fn take(&self) {
-        for arena in arena::all() {
-            // Where there is no room for this process, it will hear of that when it uses something.
-            let _ = registry::join(arena);
-        }
-        self.taken.set();
-    }
-
-    /// Whether the child has said so.
-    pub fn is_taken(&self) -> bool {
-        self.taken.is_set()
-    }
-}
-
 /// Held locks that no object stands for any more.
 static HELD: Local<Vec<Lock>> = Local::new(Vec::new());
 
@@ -169,6 +131,11 @@ pub fn leave_locks() {
             done
         });
     }
+}
+
+/// Lets go of what processes that died held: worth it when one is known to have ended.
+pub fn reap() {
+    registry::reap_all();
 }
 
 /// Before this thread forks: what the child will have copied handles of is kept until it has joined.

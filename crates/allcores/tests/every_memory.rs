@@ -1,10 +1,12 @@
 //! The behaviours that do not depend on where a primitive lies, each written once and run in every memory.
 //!
 //! Seen red: `Lock::release` that does not wake, `Semaphore` without its bound, `Event` whose waiters look at SET alone,
-//! `Condition` that grants to the youngest, `Barrier::reset` that does not ring, one at a time.
+//! `Condition` that grants to the youngest, `Barrier::reset` that does not ring, `Lock::leave` that
+//! does nothing or loses WAITERS, one at a time.
 
 mod memory;
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use memory::{Memory, in_every_memory};
@@ -13,6 +15,24 @@ use memory::{Memory, in_every_memory};
 const SHORT: Duration = Duration::from_millis(20);
 /// Long enough for anything that comes at all.
 const LONG: Duration = Duration::from_secs(300);
+
+/// A sign between processes.
+#[derive(Clone)]
+struct Sign(std::sync::Arc<(std::io::PipeReader, std::io::PipeWriter)>);
+
+impl Sign {
+    fn new() -> Sign {
+        Sign(std::sync::Arc::new(std::io::pipe().unwrap()))
+    }
+
+    fn give(&self) {
+        (&self.0.1).write_all(&[1]).unwrap();
+    }
+
+    fn wait(&self) {
+        (&self.0.0).read_exact(&mut [0]).unwrap();
+    }
+}
 
 in_every_memory! {
     fn a_second_locker_waits(memory) {
@@ -75,6 +95,61 @@ in_every_memory! {
         assert_eq!(memory.there(move || other.release().into()), 1);
         assert!(!lock.locked());
         assert!(!lock.release(), "it was released already");
+    }
+
+    fn a_lock_that_a_process_leaves_at_its_end_is_anybodys(memory) {
+        let lock = memory.lock();
+        let left = |lock: &dyn memory::AnyLock| {
+            let other = lock.elsewhere(memory);
+            let leave = move || {
+                other.hold();
+                allcores::face::leave_locks();
+                other.locked().into()
+            };
+            // A process whatever the memory: only a process leaves.
+            assert_eq!(memory::Going::process(leave).answer(), 1);
+        };
+        left(&*lock);
+        if memory == Memory::Private {
+            assert!(!lock.locked(), "a copy was left, and is nobody's business");
+            return;
+        }
+        // Nobody hears of a death, and it is never free but by a release.
+        assert!(lock.locked() && !lock.try_hold() && !lock.hold_timeout(SHORT));
+        let other = lock.elsewhere(memory);
+        let second = memory.go(move || {
+            other.hold();
+            other.release().into()
+        });
+        second.asleep();
+        assert!(lock.release(), "anybody releases it");
+        assert_eq!(second.answer(), 1);
+        assert!(!lock.release() && lock.try_hold() && lock.release());
+        // Somebody waits already when it is left.
+        let (held, go) = (Sign::new(), Sign::new());
+        let other = lock.elsewhere(memory);
+        let leaver = memory::Going::process({
+            let (held, go) = (held.clone(), go.clone());
+            move || {
+                other.hold();
+                held.give();
+                go.wait();
+                allcores::face::leave_locks();
+                1
+            }
+        });
+        held.wait();
+        let other = lock.elsewhere(memory);
+        let second = memory.go(move || {
+            other.hold();
+            other.release().into()
+        });
+        second.asleep();
+        go.give();
+        assert_eq!(leaver.answer(), 1);
+        assert!(lock.locked());
+        assert!(lock.release());
+        assert_eq!(second.answer(), 1);
     }
 
     fn its_thread_alone_releases_an_rlock(memory) {

@@ -176,6 +176,10 @@ class _Server:
         finally:
             if sys.version_info >= (3, 13):
                 atexit._run_exitfuncs()
+            # Last: threads that were waited for may have taken locks. Loaded already, unless nothing shared was used.
+            shared = sys.modules.get("allcores._allcores")
+            if shared is not None:
+                shared.leave_locks()
             os._exit(code)
 
 

@@ -5,7 +5,7 @@ import os
 from multiprocessing import popen_fork as _stock
 from multiprocessing import util
 
-from allcores._allcores import Inheritance
+from allcores._allcores import leave_locks
 from allcores.multiprocessing import _forked, _lifeline
 from allcores.multiprocessing._process import SharedMethods
 
@@ -16,11 +16,8 @@ class Popen(_stock.Popen):
     """A child of `os.fork`."""
 
     _outcome_fd = None
-    _inheritance = None
 
     def _launch(self, process_obj):
-        # The arguments may be all that keeps a shared object, and the parent drops them before the child has used it.
-        inheritance = Inheritance.before_fork()
         lifeline = _lifeline.reading_end()
         _forked.prepare()
         outcome = os.memfd_create("allcores result")
@@ -28,8 +25,6 @@ class Popen(_stock.Popen):
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                if inheritance is not None:
-                    inheritance.take()
                 if _forked.RUNS_ATEXIT:
                     atexit._clear()
                     atexit.register(util._exit_function)
@@ -42,20 +37,11 @@ class Popen(_stock.Popen):
             finally:
                 if _forked.RUNS_ATEXIT:
                     atexit._run_exitfuncs()
+                # Last: threads that were waited for may have taken locks.
+                leave_locks()
                 os._exit(code)
-        self._inheritance = inheritance
         self.sentinel = sentinel_of(self.pid)
         self._own(self.sentinel, outcome)
-
-    def poll(self, flag=os.WNOHANG):
-        """The exit code, or None while the child runs."""
-        code = super().poll(flag)
-        if self._inheritance is not None:
-            if code is None:
-                self._inheritance.settle()
-            else:
-                self._inheritance = None
-        return code
 
     def _own(self, sentinel, outcome, *others):
         """Takes the descriptors that are to be closed with this object."""

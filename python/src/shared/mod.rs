@@ -5,7 +5,6 @@ mod barrier;
 mod condition;
 pub(crate) mod died;
 mod event;
-mod inheritance;
 mod queue;
 pub(crate) mod raise;
 pub(crate) mod semlock;
@@ -15,7 +14,6 @@ use pyo3::prelude::*;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(arena::arena_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(arena::meet_arena, module)?)?;
-    module.add_class::<inheritance::Inheritance>()?;
     module.add_function(wrap_pyfunction!(arena::before_fork, module)?)?;
     module.add_function(wrap_pyfunction!(arena::after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(arena::after_fork_in_child, module)?)?;

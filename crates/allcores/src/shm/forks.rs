@@ -19,7 +19,6 @@ use crate::sys::{fds, identity};
 static FORKS: Local<Forks> = Local::new(Forks {
     awaited: Vec::new(),
     kept: Vec::new(),
-    begun: Vec::new(),
 });
 /// The number of the last fork.
 static LAST: AtomicU32 = AtomicU32::new(0);
@@ -28,18 +27,19 @@ static UNSETTLED: AtomicU32 = AtomicU32::new(0);
 
 #[derive(Default)]
 struct Forks {
-    /// Forks whose children have not joined yet.
+    /// Forks that are happening, or whose children have not joined yet.
     awaited: Vec<Awaited>,
     /// What this process has let go of since.
     kept: Vec<Kept>,
-    /// The pipes of forks that are happening, by the threads that fork.
-    begun: Vec<(u32, OwnedFd, OwnedFd)>,
 }
 
 struct Awaited {
+    /// What was made later is unknown to the child. While the fork is happening, everything may be known to it.
     number: u32,
     /// At its end when the child has joined, or is gone.
     child: OwnedFd,
+    /// While the fork is happening: which thread forks, and the end that is to be the child's.
+    begun: Option<(u32, OwnedFd)>,
 }
 
 struct Kept {
@@ -55,12 +55,12 @@ impl Forks {
         self.awaited.iter().any(|fork| fork.number > born)
     }
 
-    /// The pipe of the fork that the calling thread began.
-    fn take_begun(&mut self) -> Option<(OwnedFd, OwnedFd)> {
+    /// The fork that the calling thread has begun.
+    fn begun(&mut self) -> Option<&mut Awaited> {
         let me = identity::thread_number();
-        let place = self.begun.iter().position(|(thread, ..)| *thread == me)?;
-        let (_, child, ours) = self.begun.swap_remove(place);
-        Some((child, ours))
+        let is_mine =
+            |fork: &&mut Awaited| matches!(&fork.begun, Some((thread, _)) if *thread == me);
+        self.awaited.iter_mut().find(is_mine)
     }
 
     fn note(&self) {
@@ -100,18 +100,17 @@ pub(super) fn settle() {
     if UNSETTLED.load(Relaxed) == 0 {
         return;
     }
-    let settled = {
+    let settled: Vec<Kept> = {
         let mut forks = FORKS.lock();
         forks
             .awaited
             .retain(|fork| !matches!(fds::wait_readable(&fork.child, Deadline::NOW), Ok(true)));
         let kept = std::mem::take(&mut forks.kept);
-        let (kept, settled) = kept.into_iter().partition(|kept| forks.awaits(kept.born));
-        forks.kept = kept;
+        let (still, settled) = kept.into_iter().partition(|kept| forks.awaits(kept.born));
+        forks.kept = still;
         forks.note();
         settled
     };
-    let settled: Vec<Kept> = settled;
     for Kept {
         arena,
         cell,
@@ -128,9 +127,16 @@ pub(crate) fn before() {
     settle();
     if arena::all().any(handle::holds_any) {
         // Without a pipe the child is on its own: it joins as soon as it can.
-        if let Ok((child, ours)) = fds::pipe() {
-            let me = identity::thread_number();
-            FORKS.lock().begun.push((me, child, ours));
+        if let Ok((child, childs)) = fds::pipe() {
+            let begun = Some((identity::thread_number(), childs));
+            let mut forks = FORKS.lock();
+            // From here on: another thread may let go of something before this one is back.
+            forks.awaited.push(Awaited {
+                number: u32::MAX,
+                child,
+                begun,
+            });
+            forks.note();
         }
     }
 }
@@ -138,33 +144,28 @@ pub(crate) fn before() {
 /// It has forked, or failed to.
 pub(crate) fn in_parent() {
     let mut forks = FORKS.lock();
-    if let Some((child, ours)) = forks.take_begun() {
-        let number = LAST.fetch_add(1, Relaxed) + 1;
-        forks.awaited.push(Awaited { number, child });
-        forks.note();
-        drop(ours);
+    if let Some(fork) = forks.begun() {
+        fork.number = LAST.fetch_add(1, Relaxed) + 1;
+        fork.begun = None;
     }
 }
 
 /// This is the child: it joins whatever it has handles in.
 pub(crate) fn in_child() {
-    let begun = {
+    let childs = {
         let mut forks = FORKS.lock();
-        // The parent's business.
+        let childs = forks.begun().and_then(|fork| fork.begun.take());
+        // The rest is the parent's business.
         forks.awaited.clear();
         forks.kept.clear();
         forks.note();
-        let begun = forks.take_begun();
-        forks.begun.clear();
-        begun
+        childs
     };
     let joined = arena::all()
         .filter(|arena| handle::holds_any(arena))
         .all(|arena| registry::join(arena).is_ok());
-    if let Some((_, alive)) = begun
-        && !joined
-    {
+    if !joined {
         // Not before this process ends.
-        std::mem::forget(alive);
+        std::mem::forget(childs);
     }
 }

@@ -380,27 +380,6 @@ impl Wire {
     }
 }
 
-/// All that this process holds in an arena now, held until this is dropped.
-pub(crate) struct AllHeld(Vec<Arc<Held>>);
-
-impl AllHeld {
-    pub(crate) fn of(arena: &'static Arena) -> AllHeld {
-        AllHeld(
-            arena
-                .open
-                .lock()
-                .0
-                .values()
-                .filter_map(Weak::upgrade)
-                .collect(),
-        )
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 /// A forked child that joins holds what its parent's handles, copied into it, name, as far as that still lives.
 pub(crate) fn hold_inherited(arena: &'static Arena, slot: usize) {
     let open = arena.open.lock();

@@ -1,6 +1,6 @@
 //! Lock: held by one owner, released by anybody.
 
-use super::door::{AtomicU32, Deadline, Scope, Sleeper, Slept};
+use super::door::{AtomicU32, Deadline, NOBODY, Scope, Sleeper, Slept};
 use super::spin::Spin;
 use super::{Acquired, const_fn};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -269,18 +269,22 @@ impl Lock {
 
     /// Leaves a lock that I hold taken for good, for anybody to release: its holder comes to an end that is not to be found out
     /// as a death. In an arena only.
-    #[cfg(not(allcores_loom))]
     pub fn leave(&self, scope: Scope) {
         let me = scope.known();
         let mut word = self.word.load(Relaxed);
         while scope.is_shared() && me != 0 && owner(word) == me {
-            let left = word & !OWNER | super::scope::NOBODY;
+            let left = word & !OWNER | NOBODY;
             // Release: as if it were handed over to whoever releases it.
             match self.word.compare_exchange(word, left, Release, Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Whether it is taken, and [was left](Lock::leave) so.
+    pub fn is_left(&self) -> bool {
+        self.owner() == NOBODY
     }
 
     /// Whether anybody holds it.

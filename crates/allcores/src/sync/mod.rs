@@ -33,7 +33,7 @@ pub use semaphore::Semaphore;
 /// What the algorithms stand on: the machine, or loom's model of it.
 #[cfg(not(allcores_loom))]
 mod door {
-    pub(super) use super::scope::Scope;
+    pub(super) use super::scope::{NOBODY, Scope};
     pub(super) use super::sleep::Sleeper;
     pub(super) use crate::sys::clock::Deadline;
     pub(super) use crate::sys::futex::Slept;
@@ -41,7 +41,9 @@ mod door {
 }
 #[cfg(allcores_loom)]
 mod door {
-    pub(super) use crate::sys::model::{AtomicU32, AtomicU64, Deadline, Scope, Sleeper, Slept};
+    pub(super) use crate::sys::model::{
+        AtomicU32, AtomicU64, Deadline, NOBODY, Scope, Sleeper, Slept,
+    };
     pub(super) use loom::sync::atomic::fence;
 }
 

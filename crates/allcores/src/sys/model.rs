@@ -247,9 +247,17 @@ impl Deadline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope(());
 
+/// No owner of a model has this number.
+pub(crate) const NOBODY: u32 = (1 << 30) - 1;
+
 impl Scope {
     /// The only scope of the model.
     pub const PRIVATE: Scope = Scope(());
+
+    /// Owners die, as in an arena.
+    pub(crate) fn is_shared(self) -> bool {
+        true
+    }
 
     pub(crate) fn me(self) -> u32 {
         ME.with(Cell::get).0

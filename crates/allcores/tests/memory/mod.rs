@@ -8,6 +8,7 @@ mod party;
 mod primitives;
 
 pub(crate) use party::Going;
+pub(crate) use primitives::AnyLock;
 
 use allcores::sync::Scope;
 

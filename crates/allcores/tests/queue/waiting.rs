@@ -1,9 +1,12 @@
 //! Waiting, not waiting, waiting for so long, and being told that there is nothing to wait for.
 
+use std::os::unix::thread::JoinHandleExt;
 use std::time::{Duration, Instant};
 
-use allcores::multiprocessing::queue::{GetError, PutError};
-use allcores::multiprocessing::{Process, Queue, SimpleQueue};
+use allcores::multiprocessing::queue::door::Message;
+use allcores::multiprocessing::queue::{GetError, PutError, Stopped};
+use allcores::multiprocessing::{JoinableQueue, Process, Queue, SimpleQueue, wait};
+use allcores::sync::Deadline;
 
 use super::util::{asleep, kill, named_asleep, patience, process_asleep, sleeping_in, tid};
 
@@ -280,4 +283,106 @@ fn a_descriptor_does_not_swallow_what_wakes_a_consumer() {
     queue.put(&5).unwrap();
     assert_eq!(getter.join().unwrap(), 5);
     drop(pollable);
+}
+
+/// The thread behind a descriptor may not have seen yet what is there already.
+#[test]
+fn a_descriptor_shows_what_is_there_when_it_is_asked_for() {
+    let queue = Queue::<u64>::new().unwrap();
+    let pollable = queue.pollable().unwrap();
+    for number in 0..1000 {
+        queue.put(&number).unwrap();
+        assert_eq!(wait(&[&pollable], Duration::ZERO).unwrap(), [0]);
+        assert_eq!(queue.get().unwrap(), number);
+        assert!(wait(&[&pollable], Duration::ZERO).unwrap().is_empty());
+    }
+    queue.close();
+    assert_eq!(wait(&[&pollable], Duration::ZERO).unwrap(), [0]);
+}
+
+fn put_one(queue: Queue<u64>) {
+    queue.put(&7).unwrap();
+}
+
+/// Who sees the end of a process sees what it has put before that.
+#[test]
+fn wait_does_not_miss_what_a_process_put_before_its_end() {
+    let queue = Queue::<u64>::new().unwrap();
+    let pollable = queue.pollable().unwrap();
+    for _ in 0..50 {
+        let child = Process::new(put_one, queue.clone()).start().unwrap();
+        let ready = wait(&[&child, &pollable], patience()).unwrap();
+        if ready.contains(&0) {
+            assert_eq!(wait(&[&pollable], Duration::ZERO).unwrap(), [0]);
+        }
+        child.join().unwrap();
+        assert_eq!(wait(&[&pollable], Duration::ZERO).unwrap(), [0]);
+        assert_eq!(queue.get().unwrap(), 7);
+    }
+}
+
+/// Signals until the thread, which sleeps in a wait that a signal ends, has come back.
+fn stopped<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: a handler that does nothing, and without SA_RESTART.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
+    }
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        ready.send(tid()).unwrap();
+        work()
+    });
+    let tid = is_ready.recv().unwrap();
+    asleep(std::process::id(), tid);
+    while !thread.is_finished() {
+        // SAFETY: a thread of ours that has not been joined.
+        unsafe { libc::pthread_kill(thread.as_pthread_t(), libc::SIGUSR1) };
+        std::thread::yield_now();
+    }
+    thread.join().unwrap()
+}
+
+/// The doors for faces: a signal ends each of their waits, and it has moved nothing.
+#[test]
+fn a_signal_ends_the_waits_of_faces() {
+    let queue = Queue::<u64>::bounded(1).unwrap();
+    let other = queue.clone();
+    assert!(stopped(move || matches!(
+        other.take_or_stop(Deadline::NEVER, false, <[u8]>::len),
+        Err(Stopped::Interrupted)
+    )));
+    let other = queue.clone();
+    assert!(stopped(move || matches!(
+        other.wait_or_stop(Deadline::NEVER, false),
+        Err(Stopped::Interrupted)
+    )));
+    assert!(queue.put_at_once(&[b"te", b"a"]).unwrap());
+    assert!(!queue.put_at_once(&[b"milk"]).unwrap(), "full");
+    let other = queue.clone();
+    assert!(stopped(move || matches!(
+        other.put_parts_or_stop(&[b"milk"], Deadline::NEVER),
+        Err(Stopped::Interrupted)
+    )));
+    assert!(queue.wait_or_stop(Deadline::NOW, false).unwrap());
+    assert!(matches!(
+        queue.take_at_once(<[u8]>::to_vec).unwrap(),
+        Some(Message::Short(bytes)) if bytes == b"tea"
+    ));
+    assert!(queue.take_at_once(<[u8]>::to_vec).unwrap().is_none());
+
+    let queue = JoinableQueue::<u64>::new().unwrap();
+    queue.put(&1).unwrap();
+    let other = queue.clone();
+    assert!(stopped(move || matches!(
+        other.join_or_stop(Deadline::NEVER),
+        Err(Stopped::Interrupted)
+    )));
+    assert!(!queue.join_or_stop(Deadline::NOW).unwrap());
+    queue.get().unwrap();
+    queue.task_done().unwrap();
+    assert!(queue.join_or_stop(Deadline::NEVER).unwrap());
 }
