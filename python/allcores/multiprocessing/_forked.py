@@ -21,7 +21,10 @@ def prepare():
     """In the parent, before a fork: the standard input of its children, which reads from nowhere."""
     global _stdin
     if _stdin is None:
-        descriptor = os.open(os.devnull, os.O_RDONLY)
+        try:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            return  # The child will see.
         try:
             # Nobody reads here: each child gives it a descriptor of its own.
             _stdin = open(descriptor, encoding="utf-8", closefd=False)
@@ -39,6 +42,9 @@ def _close_stdin():
         pass
     # This process's own from now on: its children get another.
     mine, _stdin = _stdin, None
+    if mine is None:
+        _util._close_stdin()
+        return
     try:
         mine.buffer.raw.__init__(os.open(os.devnull, os.O_RDONLY), "rb", False)
     except (OSError, ValueError):
