@@ -2,7 +2,7 @@
 //!
 //! Seen red: `Lock::release` that does not wake, `Semaphore` without its bound, `Event` whose waiters look at SET alone,
 //! `Condition` that grants to the youngest, `Barrier::reset` that does not ring, `Lock::leave` that
-//! does nothing or loses WAITERS, one at a time.
+//! does nothing, one at a time. (One that loses WAITERS is not seen here.)
 
 mod memory;
 
