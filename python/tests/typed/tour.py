@@ -134,7 +134,6 @@ def deaths() -> None:
         lock.acquire()
     except OwnerDiedError as error:
         assert_type(error.pid, int | None)
-        assert_type(error.exitcode, int | None)
     assert_type(lock.acquire(timeout=5), bool)
     lock.release()
 
