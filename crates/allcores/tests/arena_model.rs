@@ -1,8 +1,9 @@
 //! The arena against a model: whatever is made, cloned, sent, received, lost and dropped, in whatever order, there are as
 //! many cells and pins as there should be, and no two things lie over each other.
 
+mod turn;
+
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
 use allcores::multiprocessing::connection::{Codec, Compact};
 use allcores::multiprocessing::{Connection, Lock, Never, SimplexPipe};
@@ -10,9 +11,7 @@ use allcores::shm::{Image, usage};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde::{Deserialize, Serialize};
-
-/// The arena belongs to the process, and its cells are counted.
-static TURN: Mutex<()> = Mutex::new(());
+use turn::turn;
 
 /// Things of different sizes, so that cells of several classes come and go.
 #[derive(Clone, Serialize, Deserialize)]
@@ -135,7 +134,7 @@ type Wire = (([u8; 16], u32, u32, u32, (u32, u32)), Option<u32>);
 
 #[test]
 fn a_handle_made_of_two_is_refused() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let (reader, writer) = SimplexPipe::<Lock<u64>>().unwrap();
     // Two of the same generation, whatever cells other tests have used before.
     let mut sent: Vec<(Wire, Lock<u64>)> = Vec::new();
@@ -172,7 +171,7 @@ fn a_handle_made_of_two_is_refused() {
 
 #[test]
 fn what_is_free_is_used_again() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let round = || drop((0..40).map(|n| Thing::new(n % 4, 1)).collect::<Vec<_>>());
     round();
     let words = Image::of_common().unwrap().words().len();
@@ -185,7 +184,7 @@ proptest! {
 
     #[test]
     fn as_many_cells_and_pins_as_there_should_be(steps in prop::collection::vec(step(), 1..60)) {
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = turn();
         let (reader, writer) = SimplexPipe::<Thing>().unwrap();
         let (cells, _, pins) = usage().unwrap();
         let mut model = Model { held: vec![], on_the_way: VecDeque::new(), lost: vec![], next: 1 };
@@ -211,7 +210,7 @@ proptest! {
         damage in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
         cut in prop::option::of(any::<Index>()),
     ) {
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = turn();
         let (reader, writer) = SimplexPipe::<Thing>().unwrap();
         let things: Vec<_> = (0..3).map(|size| Thing::new(size, 7)).collect();
         let mut messages: Vec<_> = things

@@ -1,6 +1,6 @@
 //! Separate arenas: everything works in them as in the common one, and they travel with the handles into them.
 
-use std::sync::Mutex;
+mod turn;
 
 use allcores::multiprocessing::process::Process;
 use allcores::multiprocessing::{
@@ -9,13 +9,7 @@ use allcores::multiprocessing::{
 };
 use allcores::shm::{Arena, ShmError, resident, usage};
 use serde::{Deserialize, Serialize};
-
-/// Cells of the common arena are counted here: tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> std::sync::MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
+use turn::turn;
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Everything {

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 /// The name at which a stranger finds us.
 const NAME: &str = "ALLCORES_TEST_STRANGER";
 
-/// A program that is being started has copies of all our descriptors for a moment, and holds what they stand for: who starts
-/// one has the others wait.
+/// A program that is being started has copies of all our descriptors for a moment, and holds what they stand for; and pins in
+/// the common arena, which all tests share, are counted.
 fn turn() -> std::sync::MutexGuard<'static, ()> {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -96,6 +96,7 @@ where
 
 #[test]
 fn the_common_arena_stays_among_relatives() {
+    let _turn = turn();
     is_refused(Lock::new(1u64).unwrap());
     is_refused(Event::new().unwrap());
     is_refused(Barrier::new(2).unwrap());
@@ -111,6 +112,7 @@ fn the_common_arena_stays_among_relatives() {
 
 #[test]
 fn a_refusal_leaves_nothing_behind() {
+    let _turn = turn();
     let (a, b) = ends::<Result<u8, Event>, ()>();
     let event = Event::new().unwrap();
     let before = allcores::shm::usage().unwrap().2;
@@ -123,6 +125,7 @@ fn a_refusal_leaves_nothing_behind() {
 
 #[test]
 fn a_stranger_that_names_our_common_arena_is_refused() {
+    let _turn = turn();
     // What a relative may receive ...
     let event = Event::new().unwrap();
     let (a, b) = Pipe::<Event, ()>().unwrap();
@@ -291,6 +294,7 @@ fn writes_into_memory() {
 
 #[test]
 fn no_network_carries_an_arena() {
+    let _turn = turn();
     let listener = Listener::at(Address::tcp("127.0.0.1:0")).bind().unwrap();
     let address = listener.address().clone();
     let client = std::thread::spawn(move || {
