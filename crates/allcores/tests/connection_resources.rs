@@ -3,6 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,6 +15,9 @@ use allcores::multiprocessing::connection::{Address, Client, Listener, RecvError
 use allcores::multiprocessing::transfer::{self, TransferError};
 use allcores::multiprocessing::{Connection, Pipe, SimplexPipe, wait};
 use serde::{Serialize, Serializer};
+
+/// Longer than anything that gets on.
+const LONG: Duration = Duration::from_secs(600);
 
 /// The tests of this file count in turns.
 fn alone() -> MutexGuard<'static, ()> {
@@ -192,7 +196,7 @@ fn clients_that_are_not_let_in_leave_nothing_open() {
     let before = open_descriptors();
     {
         let listener = Listener::at(Address::unnamed()).authkey("right");
-        let listener = listener.bind().unwrap();
+        let listener = listener.handshake_timeout(LONG).bind().unwrap();
         let client = Client::to(listener.address().clone()).authkey("wrong");
         for _ in 0..3 {
             std::thread::scope(|scope| {
@@ -209,7 +213,8 @@ fn clients_that_are_not_let_in_leave_nothing_open() {
 #[test]
 fn a_forked_child_does_not_remove_its_parents_socket() {
     let _turn = alone();
-    let path = std::env::temp_dir().join(format!("allcores-forked-{}", std::process::id()));
+    let name = format!("allcores-forked-{:x}", RandomState::new().hash_one(0));
+    let path = std::env::temp_dir().join(name);
     let listener = Listener::at(Address::unix(&path)).bind().unwrap();
     // SAFETY: the child drops a Listener, which is system calls and libc's allocator, and ends.
     let child = unsafe { libc::fork() };

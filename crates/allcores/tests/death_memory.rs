@@ -7,6 +7,7 @@
 
 mod death;
 
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::process::Command;
 
@@ -56,7 +57,10 @@ struct Place(String);
 
 impl Place {
     fn new() -> Place {
-        let place = format!("/dev/shm/allcores-storm-{}", std::process::id());
+        let place = format!(
+            "/dev/shm/allcores-storm-{:x}",
+            RandomState::new().hash_one(0)
+        );
         std::fs::create_dir(&place).unwrap();
         // SAFETY: this process has one thread.
         unsafe { std::env::set_var(PLACE, &place) };

@@ -3,10 +3,12 @@
 mod python;
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Child;
+use std::time::Duration;
 
 use allcores::multiprocessing::connection::{
     AcceptError, Address, AuthError, Client, ConnectError, HandshakeError, Listener,
@@ -16,14 +18,16 @@ use python::{Python, interpreters};
 
 type Bytes = Connection<(), ()>;
 
+/// Longer than anything that gets on.
+const LONG: Duration = Duration::from_secs(600);
+
 /// A folder of its own, that goes with its socket.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Folder {
-        static MADE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("allcores-{}-{number}", std::process::id());
+        // At random: others in this folder may have the same process number, in a namespace of their own or long ago.
+        let name = format!("allcores-{:x}", RandomState::new().hash_one(0));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Folder(path)
@@ -115,7 +119,7 @@ fn python_connects_to_our_listener() {
             (Address::tcp("127.0.0.1:0"), Some("secret")),
         ]
         .map(|(address, key)| {
-            let builder = Listener::at(address);
+            let builder = Listener::at(address).handshake_timeout(LONG);
             let builder = match key {
                 Some(key) => builder.authkey(key),
                 None => builder,
@@ -191,8 +195,8 @@ def serve(address, authkey):
 #[test]
 fn a_python_client_with_the_wrong_key_is_refused_and_the_next_one_is_let_in() {
     for python in interpreters() {
-        let listener = Listener::at(Address::unnamed()).authkey("right").bind();
-        let listener = listener.unwrap();
+        let listener = Listener::at(Address::unnamed()).authkey("right");
+        let listener = listener.handshake_timeout(LONG).bind().unwrap();
         let address = literal(listener.address());
         let script = format!(
             "{ECHO}

@@ -2,6 +2,7 @@
 //! and nothing else.
 
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use allcores::multiprocessing::connection::{
     Address, Client, Connection, Listener, RecvError, SendError,
@@ -18,6 +19,9 @@ use serde::de::DeserializeOwned;
 /// The name at which a stranger finds us.
 const NAME: &str = "ALLCORES_TEST_STRANGER";
 
+/// Longer than anything that gets on.
+const LONG: Duration = Duration::from_secs(600);
+
 /// A program that is being started has copies of all our descriptors for a moment, and holds what they stand for; and pins in
 /// the common arena, which all tests share, are counted.
 fn turn() -> std::sync::MutexGuard<'static, ()> {
@@ -26,13 +30,14 @@ fn turn() -> std::sync::MutexGuard<'static, ()> {
 }
 
 fn listener() -> (Listener, String) {
-    // The test's own thread, among all tests of all programs.
-    // SAFETY: takes nothing.
-    let name = format!("allcores-strangers-{}", unsafe { libc::gettid() });
-    let listener = Listener::at(Address::abstract_name(&name))
+    let listener = Listener::at(Address::unnamed())
         .authkey(b"key")
+        .handshake_timeout(LONG)
         .bind()
         .unwrap();
+    // Nobody else has the name that the kernel chooses, in whatever namespace of process numbers.
+    let name = listener.address().as_abstract_name().unwrap();
+    let name = String::from_utf8(name.to_vec()).unwrap();
     (listener, name)
 }
 

@@ -1,8 +1,8 @@
 //! The raw side of a Connection.
 
+use std::hash::{BuildHasher, RandomState};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use allcores::multiprocessing::Connection;
@@ -19,9 +19,8 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let number = MADE.fetch_add(1, Relaxed);
-        let name = format!("allcores-{}-{number}", std::process::id());
+        // At random: others in this folder may have the same process number, in a namespace of their own or long ago.
+        let name = format!("allcores-{:x}", RandomState::new().hash_one(0));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Folder(path)

@@ -1,5 +1,6 @@
 //! What a child finds when it begins: signals, streams, descriptors, arguments.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use allcores::multiprocessing::{self as mp, Connection, Never, Process, SimplexPipe, StartMethod};
@@ -197,7 +198,8 @@ fn a_child_finds_what_its_parent_has_at_that_moment() {
 #[test]
 fn a_directory_that_is_gone_is_no_obstacle() {
     fn starts_nowhere(method: StartMethod) -> bool {
-        let here = std::env::temp_dir().join(format!("allcores-{}", std::process::id()));
+        let here = std::env::temp_dir();
+        let here = here.join(format!("allcores-{:x}", RandomState::new().hash_one(0)));
         std::fs::create_dir(&here).unwrap();
         std::env::set_current_dir(&here).unwrap();
         std::fs::remove_dir(&here).unwrap();

@@ -1,5 +1,6 @@
 //! Names, and turns.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
@@ -11,9 +12,10 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A name that no other test has.
+/// A name that no other test has: at random, since others may have the same process number, in a namespace of their own or
+/// long ago.
 pub(crate) fn name(what: &str) -> String {
-    format!("allcores-test-{}-{what}", std::process::id())
+    format!("allcores-test-{:x}-{what}", RandomState::new().hash_one(0))
 }
 
 pub(crate) fn path(name: &str) -> PathBuf {
