@@ -587,8 +587,33 @@ fn the_sentinel_is_ready_when_the_status_is() {
             let p = forked(|code: i32| std::process::exit(code), code);
             let p: Process<()> = p.unwrap();
             assert_eq!(mp::wait(&[&p.as_fd()], None).unwrap(), [0]);
-            assert_eq!(p.exitcode(), Some(code));
+            assert_eq!(p.exit(), Some(Exit::Code(code)));
         }
+    }
+    alone(test);
+}
+
+#[test]
+fn a_tracer_has_the_first_claim_to_a_status() {
+    fn test(_: ()) {
+        let (p, here) = standing_by();
+        let pid = p.pid() as i32;
+        // SAFETY: plain numbers.
+        if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) } != 0 {
+            let error = std::io::Error::last_os_error();
+            eprintln!("SKIPPED: a process cannot be traced here: {error}");
+            return;
+        }
+        here.send(&5).unwrap();
+        assert_eq!(mp::wait(&[&p.as_fd()], None).unwrap(), [0]);
+        assert_eq!(p.exit(), None);
+        let mut status = -1;
+        // SAFETY: room for the status of one that this thread traces.
+        assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+        assert_eq!(status, 0);
+        // Whose turn it is now comes to it in its own time.
+        p.join().unwrap();
+        assert_eq!(p.exit(), Some(Exit::Code(0)));
     }
     alone(test);
 }

@@ -38,16 +38,32 @@ fn name_of(pid: &str) -> String {
     name.trim().to_owned()
 }
 
-/// What the server has open, and how much memory it has, in kibibytes that it shares with nobody.
+/// What the server has open beside its children's pipes, and how much memory it has, in kibibytes that it shares with nobody.
 fn server_holds() -> (usize, u64) {
     let Some(server) = server() else {
         return (0, 0);
     };
-    let open = std::fs::read_dir(format!("/proc/{server}/fd")).unwrap();
+    // It may make or collect a child at any moment. While it does so it has more open than before and after, never less.
+    let open = loop {
+        let children = children_of(&server);
+        let open = std::fs::read_dir(format!("/proc/{server}/fd")).unwrap();
+        let open: Vec<_> = open
+            .flatten()
+            .map(|entry| std::fs::read_link(entry.path()).unwrap_or_default())
+            .collect();
+        if children_of(&server) == children {
+            // Where the kernel does not tell how they end, the server hears of it by signals, and has a pipe for each; also
+            // for those that it keeps ready, of which there are more where starts follow one another more quickly.
+            let tells = open
+                .iter()
+                .any(|link| link.ends_with("anon_inode:[signalfd]"));
+            break open.len() - if tells { children.len() } else { 0 };
+        }
+    };
     let memory = std::fs::read_to_string(format!("/proc/{server}/status")).unwrap();
     let line = memory.lines().find(|line| line.starts_with("RssAnon"));
     let number = line.and_then(|line| line.split_whitespace().nth(1));
-    (open.count(), number.unwrap().parse().unwrap())
+    (open, number.unwrap().parse().unwrap())
 }
 
 /// Starts a process that uses shared memory and ends in one of several ways, and lets go of it in one of several ways.

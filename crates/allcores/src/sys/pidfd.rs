@@ -147,6 +147,30 @@ pub(crate) fn wait_collected(
     })
 }
 
+/// Whether somebody keeps the process from going on, or its parent from collecting it: it is stopped, or has a tracer. Also
+/// where there is no /proc to tell. False once it has gone from the process table.
+pub(crate) fn is_held(process: BorrowedFd<'_>) -> bool {
+    let text = |path: String| std::fs::read_to_string(path).ok();
+    let field = |text: &str, name| -> Option<String> {
+        let mut lines = text.lines();
+        lines.find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+    };
+    // -1 for one that has gone.
+    let number = || {
+        let own = text(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+        field(&own, "Pid:")
+    };
+    let Some(pid) = number() else { return true };
+    let status = text(format!("/proc/{pid}/status"));
+    // If it has gone meanwhile, that was nobody's status, or another one's.
+    if number().as_ref() != Some(&pid) || pid == "-1" {
+        return false;
+    }
+    let Some(status) = status else { return true };
+    let stopped = field(&status, "State:").is_some_and(|state| state.starts_with(['T', 't']));
+    stopped || field(&status, "TracerPid:").is_none_or(|tracer| tracer != "0")
+}
+
 /// What [`wait_collected`] has seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {

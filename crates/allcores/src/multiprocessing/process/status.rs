@@ -75,7 +75,6 @@ fn ask_kernel(
     server: BorrowedFd<'_>,
     wait: bool,
 ) -> io::Result<Option<Exit>> {
-    let limit = Deadline::after(FOSTERED);
     loop {
         match pidfd::look(child) {
             Seen::Ended(ending) => return Ok(Some(exit(ending))),
@@ -87,14 +86,15 @@ fn ask_kernel(
         }
         // A moment, if the server lives, unless a tracer has the first claim.
         let served = !has_ended(server)?;
-        let deadline = if wait && served {
-            Deadline::NEVER
-        } else {
-            limit
-        };
+        let deadline = patience(wait && served);
         let waited = pidfd::wait_collected(child, served.then_some(server), deadline)?;
         if waited == Waited::TimedOut {
-            return Ok((!served).then_some(Exit::Unknown));
+            if !served {
+                return Ok(Some(Exit::Unknown));
+            }
+            if pidfd::is_held(child) {
+                return Ok(None);
+            }
         }
     }
 }
@@ -105,7 +105,6 @@ fn ask_server(
     server: BorrowedFd<'_>,
     wait: bool,
 ) -> io::Result<Option<Exit>> {
-    let limit = Deadline::after(FOSTERED);
     loop {
         let mut told = [0; size_of::<i32>()];
         match fds::read_now(pipe, &mut told)? {
@@ -120,17 +119,26 @@ fn ask_server(
             return Ok(None);
         }
         let served = !has_ended(server)?;
-        let deadline = if wait && served {
-            Deadline::NEVER
-        } else {
-            limit
-        };
-        if fds::wait_either(pipe, server, deadline)?.is_none() {
-            return Ok((!served).then_some(Exit::Unknown));
+        if fds::wait_either(pipe, server, patience(wait && served))?.is_none() {
+            if !served {
+                return Ok(Some(Exit::Unknown));
+            }
+            if pidfd::is_held(child) || pidfd::is_held(server) {
+                return Ok(None);
+            }
         }
         // A killed server's end of the pipe is closed a moment before its process is over, or a moment after.
-        if !served && !fds::wait_readable(pipe, limit)? {
+        if !served && !fds::wait_readable(pipe, patience(false))? {
             return Ok(Some(Exit::Unknown));
         }
+    }
+}
+
+/// Until one looks again, if not for ever: whether somebody holds back what must come, which a machine that stands still
+/// for so long is no sign of.
+fn patience(without_end: bool) -> Deadline {
+    match without_end {
+        true => Deadline::NEVER,
+        false => Deadline::after(FOSTERED),
     }
 }
