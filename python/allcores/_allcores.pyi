@@ -17,6 +17,7 @@ __all__ = [
     "BarrierArrival",
     "BarrierBase",
     "Block",
+    "ChildFiles",
     "ConditionBase",
     "ConditionTicket",
     "EventBase",
@@ -43,8 +44,10 @@ __all__ = [
     "arena_descriptor",
     "before_fork",
     "leave_locks",
+    "lifeline",
     "meet_arena",
     "quicken",
+    "reads_from_nowhere",
     "wait_readable",
     "widen",
 ]
@@ -55,6 +58,22 @@ _T = TypeVar("_T")
 _Packed: TypeAlias = tuple[bytes, tuple[int, ...]]
 
 __version__: str
+
+# What a process holds of its children, and they of it.
+
+@final
+class ChildFiles:
+    @property
+    def outcome(self) -> int | None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __new__(cls, sentinel: int, outcome: int) -> Self: ...
+    @staticmethod
+    def ahead() -> ChildFiles: ...
+    def forget_outcome(self) -> None: ...
+    def watch(self, sentinel: int) -> None: ...
+
+def lifeline() -> int: ...
+def reads_from_nowhere(descriptor: int) -> bool: ...
 
 # threading: the primitives in private memory. Lock and RLock are used as they are.
 

@@ -3,6 +3,7 @@
 //! One file a type; `block.rs` is the one way in which any of them waits.
 
 mod block;
+mod child;
 mod connection;
 mod data;
 mod queue;
@@ -21,6 +22,7 @@ mod _allcores {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::only_in_the_main_interpreter()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        super::child::register(module)?;
         super::threading::register(module)?;
         super::queue::register(module)?;
         super::shared::register(module)?;

@@ -6,34 +6,12 @@ have the other end, which reports the end of the file once the process is gone.
 
 import os
 
-_pipe = None
+from allcores._allcores import lifeline as reading_end
+
+__all__ = ["end_with", "reading_end"]
+
 # Keeps the descriptor open that ends this process.
 _armed = None
-
-
-def reading_end():
-    """The descriptor for the children of this process."""
-    global _pipe
-    if _pipe is None:
-        ends = os.pipe()
-        if _pipe is None:
-            _pipe = ends
-        else:
-            # Another thread was quicker.
-            os.close(ends[0])
-            os.close(ends[1])
-    return _pipe[0]
-
-
-def _in_forked_child():
-    global _pipe
-    if _pipe is not None:
-        # The reading end stays: it is how this process watches its parent, if it wants to.
-        os.close(_pipe[1])
-        _pipe = None
-
-
-os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def end_with(descriptor):

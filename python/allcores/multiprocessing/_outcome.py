@@ -97,7 +97,7 @@ def not_yet(process, timeout):
 
 def read(process, exitcode):
     """In the parent: what the result is, as a function that returns or raises it."""
-    descriptor = process._popen._outcome_fd
+    descriptor = process._popen.finalizer.outcome
     size = os.fstat(descriptor).st_size if descriptor is not None else 0
     if size == 1:
         return _nothing

@@ -58,7 +58,7 @@ class SharedMethods:
             if exitcode is None:
                 raise _outcome.not_yet(self, timeout)
             self._outcome = _outcome.read(self, exitcode)
-            self._popen._forget_outcome()
+            self._popen.finalizer.forget_outcome()
         return self._outcome
 
     def _bootstrap(self, parent_sentinel=None):

@@ -217,6 +217,8 @@ class ForkProcess(SharedMethods, _stock.ForkProcess):
     def _Popen(process_obj):
         from .popen_fork import Popen
 
+        # Without looking for it from now on.
+        ForkProcess._Popen = Popen
         return Popen(process_obj)
 
 
@@ -227,6 +229,8 @@ class SpawnProcess(SharedMethods, _stock.SpawnProcess):
     def _Popen(process_obj):
         from .popen_spawn_posix import Popen
 
+        # Without looking for it from now on.
+        SpawnProcess._Popen = Popen
         return Popen(process_obj)
 
 
@@ -237,6 +241,8 @@ class ForkServerProcess(SharedMethods, _stock.ForkServerProcess):
     def _Popen(process_obj):
         from .popen_forkserver import Popen
 
+        # Without looking for it from now on.
+        ForkServerProcess._Popen = Popen
         return Popen(process_obj)
 
 

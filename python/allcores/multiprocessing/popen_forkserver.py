@@ -3,6 +3,7 @@
 import os
 from multiprocessing.connection import wait
 
+from allcores._allcores import ChildFiles
 from allcores.multiprocessing import _lifeline, forkserver, popen_fork, spawn
 
 __all__ = ["Popen"]
@@ -41,7 +42,7 @@ class Popen(popen_fork.Popen):
         except BaseException:
             os.close(data)
             raise
-        self._own(self.sentinel, data)
+        self.finalizer = ChildFiles(self.sentinel, data)
         self.pid = forkserver.read_signed(self.sentinel)
 
     def poll(self, flag=os.WNOHANG):

@@ -3,6 +3,7 @@
 import os
 from multiprocessing import util
 
+from allcores._allcores import ChildFiles
 from allcores.multiprocessing import _lifeline, popen_fork, spawn
 
 __all__ = ["Popen"]
@@ -44,8 +45,8 @@ class Popen(popen_fork.Popen):
             command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=data, lifeline=lifeline)
             descriptors = {*self._fds, tracker, data, lifeline}
             self.pid = util.spawnv_passfds(spawn.get_executable(), command, descriptors)
-            self.sentinel = popen_fork.sentinel_of(self.pid)
         except BaseException:
             os.close(data)
             raise
-        self._own(self.sentinel, data)
+        self.sentinel = popen_fork.sentinel_of(self.pid)
+        self.finalizer = ChildFiles(self.sentinel, data)
