@@ -22,6 +22,8 @@ _PACKAGE = __name__.partition(".")[0]
 # nearly every program has them.
 _AT_ONCE = ("threading", "queue")
 _LAZILY = "multiprocessing"
+# Ours is the interpreter's very module.
+_SAME = "multiprocessing.dummy"
 
 _MISSING = object()
 
@@ -84,6 +86,8 @@ def _ours(name):
 
 def _counterpart_exists(name):
     """Whether this package has a module of its own in the place of the interpreter's module `name`."""
+    if _within(name, _SAME):
+        return False
     if _ours(name) in sys.modules:
         return True
     parent, _, _ = name.rpartition(".")

@@ -295,8 +295,9 @@ class DefaultContext(BaseContext, _stock.DefaultContext):
         # Not imported means not installed: and then it need not be imported now.
         install = sys.modules.get("allcores._install")
         if install is not None and install.installed():
-            # A program that knows nothing of us gets what it would get without us.
-            return _stock._default_context._default_context._name, True
+            # A program that knows nothing of us gets what it would get without us, or has set before.
+            default = _stock._default_context
+            return (default._actual_context or default._default_context)._name, True
         return "forkserver", False
 
     def get_context(self, method=None):
@@ -330,11 +331,19 @@ class DefaultContext(BaseContext, _stock.DefaultContext):
         return [default, *(method for method in METHODS if method != default)]
 
 
-_concrete_contexts = {
-    "fork": ForkContext(),
-    "spawn": SpawnContext(),
-    "forkserver": ForkServerContext(),
-}
+
+class _Contexts(dict):
+    """Contexts by start method: ours, and what others have added to the interpreter's, as loky does."""
+
+    def __missing__(self, method):
+        return _stock._concrete_contexts[method]
+
+
+_concrete_contexts = _Contexts(
+    fork=ForkContext(),
+    spawn=SpawnContext(),
+    forkserver=ForkServerContext(),
+)
 _default_context = DefaultContext()
 
 

@@ -26,15 +26,16 @@ from allcores.multiprocessing.context import _default_context
 
 __all__ = ["Pool", "ThreadPool"]
 
+_make = _stock.Pool.__init__
+
 
 class Pool(_stock.Pool):
     """A pool of processes, as the interpreter's: without a context its processes are those of this package's default."""
 
     def __init__(self, processes=None, initializer=None, initargs=(), maxtasksperchild=None, context=None):
         """As `multiprocessing.pool.Pool`."""
-        super().__init__(
-            processes, initializer, initargs, maxtasksperchild, context or _default_context.get_context()
-        )
+        # Not by super(): installed, this is what the interpreter's ThreadPool calls by the name of its base.
+        _make(self, processes, initializer, initargs, maxtasksperchild, context or _default_context.get_context())
 
 
 def __getattr__(name):

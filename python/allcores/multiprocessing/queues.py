@@ -27,6 +27,22 @@ _SEM_VALUE_MAX = 2**31 - 1
 _NO_HOOK = _stock.Queue._on_queue_feeder_error
 
 
+#: What the stdlib's queue consists of and ours does not have: its feeder thread, and what goes with it.
+_STOCK_PARTS = frozenset(
+    "_after_fork _buffer _close _feed _finalize_close _finalize_join _joincancelled _jointhread _notempty _recv_bytes _reset "
+    "_sem _send_bytes _start_thread _thread".split()
+)
+
+
+def _built_on_stock(cls):
+    """Whether a class replaces or looks at parts of the stdlib's queue that ours does not have."""
+    for name, value in vars(cls).items():
+        code = getattr(getattr(value, "__func__", value), "__code__", None)
+        if name in _STOCK_PARTS or code is not None and not _STOCK_PARTS.isdisjoint(code.co_names):
+            return True
+    return False
+
+
 def _core_from(state, joinable):
     return _arena.rebuild(lambda packed: SharedQueue._unpack(packed, joinable), state)
 
@@ -39,6 +55,12 @@ class Queue(_Ends, _stock.Queue):
     """
 
     _joinable = False
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if _built_on_stock(cls):
+            # It is what it would be without us: loky, and with it joblib, have such a queue.
+            cls.__bases__ = tuple(_STOCK.get(base, base) for base in cls.__bases__)
 
     def __init__(self, maxsize=0, *, ctx):
         if maxsize <= 0:
@@ -174,6 +196,9 @@ class JoinableQueue(Queue, _stock.JoinableQueue):
     def forget_lost(self):
         """Count what is lost as done; how many items that were."""
         return self._core.forget_lost()
+
+
+_STOCK = {Queue: _stock.Queue, JoinableQueue: _stock.JoinableQueue}
 
 
 class SimpleQueue(_Ends, _stock.SimpleQueue):
