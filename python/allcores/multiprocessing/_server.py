@@ -11,7 +11,7 @@ import threading
 import warnings
 from multiprocessing import process, reduction, resource_tracker, util  # noqa: F401
 
-from allcores.multiprocessing import forkserver, spawn
+from allcores.multiprocessing import _travel, forkserver, spawn
 
 # What a child may ask for, imported once for all of them.
 from allcores.multiprocessing import context, popen_forkserver  # noqa: F401
@@ -39,7 +39,7 @@ def serve(descriptor, preload=(), on_error="ignore", **told):
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=descriptor) as asked:
-        _Server(asked, old).run()
+        _Server(asked, old, told.get("without_main", 0)).run()
 
 
 def _preload(descriptor, modules, on_error, told):
@@ -72,23 +72,23 @@ def _preload_main(descriptor, main, told):
     try:
         spawn.prepare(main)
     except BaseException:
-        # Each child will try for itself, and say so.
-        fits = False
+        # Each child will try for itself, and say so; unless all of them would fail, which their parent is told.
+        fits, why = False, _travel.refusal(main)
     else:
-        fits = _forkable()
+        fits, why = _forkable(), 0
     finally:
         del current._inheriting
         sys.argv = argv
     if not fits:
         # From the beginning, and without it: what it has done here would be in every child.
         os.set_inheritable(descriptor, True)
-        os.execv(sys.orig_argv[0] if os.path.isabs(sys.orig_argv[0]) else sys.executable, _without_main())
+        os.execv(sys.orig_argv[0] if os.path.isabs(sys.orig_argv[0]) else sys.executable, _without_main(why))
 
 
-def _without_main():
+def _without_main(why):
     command = list(sys.orig_argv)
     place = command.index("-c") + 1
-    command[place] = command[place].replace("main(", "main(without_main=True, listener_fd=", 1)
+    command[place] = command[place].replace("main(", f"main(without_main={why}, listener_fd=", 1)
     return command
 
 
@@ -116,8 +116,10 @@ def _threads():
 
 
 class _Server:
-    def __init__(self, asked, interrupted):
+    def __init__(self, asked, interrupted, refusal):
         self._asked = asked
+        # What is answered instead of a pid, or 0.
+        self._refusal = refusal
         self._interrupted = interrupted
         # By the descriptor of a child: its pid, and where its exit code is to be written.
         self._children = {}
@@ -147,6 +149,11 @@ class _Server:
         for fd in fds:
             os.set_inheritable(fd, False)
         status, *others = fds
+        if self._refusal:
+            _say(status, self._refusal)
+            for fd in fds:
+                os.close(fd)
+            return True
         pid = os.fork()
         if pid == 0:
             self._be_child(status, others)

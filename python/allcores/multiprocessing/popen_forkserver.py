@@ -43,7 +43,12 @@ class Popen(popen_fork.Popen):
             os.close(data)
             raise
         self.finalizer = ChildFiles(self.sentinel, data)
-        self.pid = forkserver.read_signed(self.sentinel)
+        answer = forkserver.read_signed(self.sentinel)
+        if answer < 0:
+            from allcores.multiprocessing import _travel
+
+            raise _travel.refused(answer)
+        self.pid = answer
 
     def poll(self, flag=os.WNOHANG):
         """The exit code, or None while the child runs; without WNOHANG, waits for it."""

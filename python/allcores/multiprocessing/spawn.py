@@ -133,8 +133,14 @@ def pack(popen, process_obj):
     return descriptor
 
 
+#: Whether `__main__`, as a child imports it, has tried to start a process.
+unguarded = False
+
+
 def _check_not_importing_main():
+    global unguarded
     if getattr(process.current_process(), "_inheriting", False):
+        unguarded = True
         raise RuntimeError(
             """
         An attempt has been made to start a new process before the
