@@ -5,25 +5,24 @@ import subprocess
 import sys
 
 from allcores import multiprocessing as mp
-from allcores.multiprocessing.ticket import BytesQueue, Memory, Ticket, received
+from allcores.multiprocessing.ticket import Array, BytesQueue, Ticket, received
 
 ROUNDS = 1000
 
 
 def count_words(lock, words, counts):
-    numbers = counts.view().cast("Q")
     while word := words.get_bytes():
         with lock:
             for byte in word:
-                numbers[byte] += 1
+                counts[byte] += 1
 
 
 def main(other):
     if other == "count":
         ticket = received()
-        count_words(ticket.lock("lock"), ticket.bytes_queue("words"), ticket.memory("counts"))
+        count_words(ticket.lock("lock"), ticket.bytes_queue("words"), ticket.array("counts"))
         return
-    lock, words, counts = mp.Lock(), BytesQueue(), Memory(256 * 8)
+    lock, words, counts = mp.Lock(), BytesQueue(), Array("Q", 256)
     ticket = Ticket(lock=lock, words=words, counts=counts)
     child = subprocess.Popen([other, "count"], env={**os.environ, **ticket.env}, pass_fds=ticket.pass_fds)
     for _ in range(ROUNDS):
@@ -32,9 +31,9 @@ def main(other):
         words.put_bytes(b"")
     count_words(lock, words, counts)
     assert child.wait() == 0
-    numbers = counts.view().cast("Q")
-    assert (numbers[ord("a")], numbers[ord("b")]) == (2 * ROUNDS, 2 * ROUNDS)
-    print(f"Python started Rust, and both counted: {numbers[ord('a')], numbers[ord('b')]}")
+    counted = counts[ord("a")], counts[ord("b")]
+    assert counted == (2 * ROUNDS, 2 * ROUNDS)
+    print(f"Python started Rust, and both counted: {counted}")
 
 
 if __name__ == "__main__":

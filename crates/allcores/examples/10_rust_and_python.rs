@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::process::Command;
 
-use allcores::multiprocessing::{Lock, Queue, RawArray, Ticket};
+use allcores::multiprocessing::{Array, Lock, Queue, Ticket};
 
 const ROUNDS: usize = 1000;
 const SCRIPT: &str = concat!(
@@ -22,8 +22,8 @@ struct Shared {
     lock: Lock<()>,
     /// A word, and when there are no more an empty one.
     words: Queue<()>,
-    /// How often each byte came, as Python's `Q`: a number of 8 bytes for each.
-    counts: RawArray<u8>,
+    /// How often each byte came.
+    counts: Array<u64>,
 }
 
 impl Shared {
@@ -36,25 +36,10 @@ impl Shared {
             }
             let _held = self.lock.acquire().unwrap_or_else(|died| died.recover());
             for byte in word {
-                self.add(usize::from(byte), 1)?;
+                let place = usize::from(byte);
+                self.counts.set(place, self.counts.get(place)? + 1)?;
             }
         }
-    }
-
-    fn add(&self, place: usize, more: u64) -> Result<(), Box<dyn Error>> {
-        let count = self.count(place)? + more;
-        for (offset, byte) in count.to_le_bytes().into_iter().enumerate() {
-            self.counts.set(place * 8 + offset, byte)?;
-        }
-        Ok(())
-    }
-
-    fn count(&self, place: usize) -> Result<u64, Box<dyn Error>> {
-        let mut bytes = [0; 8];
-        for (offset, byte) in bytes.iter_mut().enumerate() {
-            *byte = self.counts.get(place * 8 + offset)?;
-        }
-        Ok(u64::from_le_bytes(bytes))
     }
 }
 
@@ -63,7 +48,7 @@ fn parent(python: &str) -> Result<(), Box<dyn Error>> {
     let shared = Shared {
         lock: Lock::new(())?,
         words: Queue::new()?,
-        counts: RawArray::new(256 * 8)?,
+        counts: Array::new(256)?,
     };
     let mut ticket = Ticket::new();
     ticket.add("lock", &shared.lock)?;
@@ -84,7 +69,8 @@ fn parent(python: &str) -> Result<(), Box<dyn Error>> {
     if !child.wait()?.success() {
         return Err("Python failed".into());
     }
-    let counted = (shared.count(b'a'.into())?, shared.count(b'b'.into())?);
+    let counts = shared.counts.to_vec()?;
+    let counted = (counts[usize::from(b'a')], counts[usize::from(b'b')]);
     assert_eq!(counted, (2 * ROUNDS as u64, 2 * ROUNDS as u64));
     println!("Rust started Python, and both counted: {counted:?}");
     Ok(())

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::multiprocessing::piece::{Element, Piece, PieceKind};
+
 use crate::multiprocessing::connection::{RecvError, SendError, stream};
 use crate::multiprocessing::transfer::{Incoming, Outgoing, Parcels};
 use crate::multiprocessing::{Lock, SharedMemory, SharedMemoryError};
@@ -22,6 +24,7 @@ use crate::sys::local::Local;
 pub struct Packed {
     bytes: Vec<u8>,
     arenas: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
     parcels: Parcels,
 }
 
@@ -31,6 +34,11 @@ impl Packed {
     pub fn arenas(&self) -> Vec<BorrowedFd<'static>> {
         let file = |index: &u8| arena::at(Scope::arena(*index)).as_fd();
         self.arenas.iter().map(file).collect()
+    }
+
+    /// The descriptors that belong to the message, in their order: see [`pack_with_descriptors`].
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
     }
 
     /// The bytes, on their way from here on: what their handles name lives until a receiver has unpacked them, and if
@@ -46,10 +54,24 @@ impl Packed {
 /// # Errors
 /// For handles that need a descriptor of their own.
 pub fn pack<T: Serialize>(value: &T) -> Result<Packed, SendError> {
-    let (encoded, mut outgoing) = stream::encode(value, Outgoing::by_face())?;
+    pack_into(value, Outgoing::by_face())
+}
+
+/// As [`pack`], also for handles that need descriptors of their own, which the caller hands over with the bytes. The common
+/// arena is not among them.
+///
+/// # Errors
+/// If there are too many.
+pub fn pack_with_descriptors<T: Serialize>(value: &T) -> Result<Packed, SendError> {
+    pack_into(value, Outgoing::in_ticket())
+}
+
+fn pack_into<T: Serialize>(value: &T, outgoing: Outgoing) -> Result<Packed, SendError> {
+    let (encoded, mut outgoing) = stream::encode(value, outgoing)?;
     Ok(Packed {
         bytes: encoded.payload().to_vec(),
         arenas: outgoing.arenas().to_vec(),
+        descriptors: std::mem::take(&mut outgoing.descriptors),
         parcels: outgoing.take_parcels(),
     })
 }
@@ -60,6 +82,17 @@ pub fn pack<T: Serialize>(value: &T) -> Result<Packed, SendError> {
 /// If it is not that, has been unpacked before, or what it names is gone.
 pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecvError> {
     stream::decode(bytes, Incoming::default())
+}
+
+/// The value that a relative packed with descriptors.
+///
+/// # Errors
+/// As for [`unpack`].
+pub fn unpack_with_descriptors<T: DeserializeOwned>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<T, RecvError> {
+    stream::decode(bytes, Incoming::new(descriptors, false))
 }
 
 /// The file of the common arena, which is made if there is none yet. It stays open as long as this process lives.

@@ -344,7 +344,11 @@ where
 
 #[test]
 fn the_wrong_type_is_refused() {
-    let refused = taken_for::<_, Array<u64>>(Array::<u32>::new(8).unwrap());
+    let refused = taken_for::<_, Array<f32>>(Array::<u32>::new(8).unwrap());
+    assert!(refused.contains("Array of u32, not of f32"), "{refused}");
+    let refused = taken_for::<_, Value<i64>>(Value::new(0u64).unwrap());
+    assert!(refused.contains("Value of u64, not of i64"), "{refused}");
+    let refused = taken_for::<_, Array<u64>>(Array::<[u16; 2]>::new(8).unwrap());
     assert!(
         refused.contains("4-byte elements, not of 8-byte"),
         "{refused}"

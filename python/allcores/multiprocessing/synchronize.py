@@ -18,6 +18,7 @@ __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock",
 RECURSIVE_MUTEX, SEMAPHORE = range(2)
 SEM_VALUE_MAX = 2**31 - 1
 _LOCK, _OWNED_SEMAPHORE = range(2, 4)
+_MOST_OWNED = 2**16 - 1
 
 
 class SemLock(_allcores.SemLock):
@@ -108,11 +109,11 @@ class Condition:
     """
 
     def __init__(self, lock=None, *, ctx=None):
-        self._lock = lock or (RLock() if ctx is None else ctx.RLock())
-        self._waiters = _allcores.SharedCondition()
-        self._make_methods()
+        self._around(lock or (RLock() if ctx is None else ctx.RLock()), _allcores.SharedCondition())
 
-    def _make_methods(self):
+    def _around(self, lock, waiters):
+        self._lock = lock
+        self._waiters = waiters
         self.acquire = self._lock.acquire
         self.release = self._lock.release
 
@@ -121,9 +122,8 @@ class Condition:
         return self._lock, _arena.pack(self._waiters)
 
     def __setstate__(self, state):
-        self._lock, packed = state
-        self._waiters = _arena.rebuild(_allcores.SharedCondition._unpack, packed)
-        self._make_methods()
+        lock, packed = state
+        self._around(lock, _arena.rebuild(_allcores.SharedCondition._unpack, packed))
 
     def __enter__(self):
         return self._lock.__enter__()

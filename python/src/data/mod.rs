@@ -5,6 +5,8 @@ mod guarded;
 
 use pyo3::prelude::*;
 
+pub(crate) use block::Block;
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<block::Block>()?;
     guarded::register(module)

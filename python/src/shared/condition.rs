@@ -50,6 +50,8 @@ fn held<'a>(
 
 impl SharedCondition {
     fn begin(&self) -> PyResult<Ticket> {
+        // Others may be of a program in Rust, which looks at whose lock it is.
+        self.0.waits_with_any_lock();
         let (condition, scope) = self.0.words();
         let full =
             |error: allcores::sync::condition::NoRoom| PyMemoryError::new_err(error.to_string());

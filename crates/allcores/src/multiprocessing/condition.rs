@@ -46,9 +46,13 @@ pub struct Condition {
 pub(super) struct Body {
     /// First: the core finds its cell by its own address.
     condition: sync::Condition,
-    /// The cell of the lock that waiters came with.
+    /// The cell of the lock that waiters came with, or ANY_LOCK.
     bound: AtomicU32,
 }
+
+/// Some came with a lock that is not known here: with which, is for the face in their language to judge. A wrong one costs a
+/// wake-up too many, no more.
+const ANY_LOCK: u32 = u32::MAX;
 
 pub use crate::threading::ForeignLock;
 
@@ -274,7 +278,8 @@ impl Condition {
         if condition.waiting() == 0 {
             return Ok(0);
         }
-        if guard.place() != (self.handle.body().bound.load(Relaxed), self.handle.scope()) {
+        let ((line, scope), bound) = (guard.place(), self.handle.body().bound.load(Relaxed));
+        if scope != self.handle.scope() || line != bound && bound != ANY_LOCK {
             return Err(ForeignLock);
         }
         Ok(condition.notify(self.handle.scope(), n))
@@ -299,12 +304,23 @@ impl Condition {
         if seen == line {
             return Ok(());
         }
-        let free = seen == 0 || condition.waiting() == 0;
+        let waiting = condition.waiting() != 0;
+        if waiting && seen == ANY_LOCK {
+            return Ok(());
+        }
+        let free = seen == 0 || !waiting;
         if free && bound.compare_exchange(seen, line, Relaxed, Relaxed).is_ok() {
             Ok(())
         } else {
             Err(ForeignLock)
         }
+    }
+
+    /// Somebody is about to wait with a lock that a face in another language judges. Not part of the API.
+    #[doc(hidden)]
+    #[inline]
+    pub fn waits_with_any_lock(&self) {
+        self.handle.body().bound.store(ANY_LOCK, Relaxed);
     }
 
     /// For tests: the same condition through another mapping of the arena. Not part of the API.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::OwnerDied;
 use crate::shm::cells::Kind;
+use crate::shm::content::Content;
 use crate::shm::handle::Handle;
 use crate::shm::{Arena, Shareable, ShmError, arena};
 use crate::sync::lock::NotHeld;
@@ -61,6 +62,9 @@ use crate::sync::{self, Acquired, Deadline};
 pub struct Lock<T: Shareable = ()> {
     handle: Handle<Body<T>>,
 }
+
+/// How much of a body comes before its value, if nothing wants the value farther on.
+pub(super) const LOCK_SIZE: usize = size_of::<sync::Lock>();
 
 #[repr(C)]
 pub(super) struct Body<T> {
@@ -115,6 +119,7 @@ impl<T: Shareable> Lock<T> {
                 })
             }
         })?;
+        let handle = handle.made_of(Content::of::<T>());
         Ok(Lock { handle })
     }
 

@@ -13,6 +13,7 @@ mod event;
 mod lock;
 mod owned_semaphore;
 mod owner_died;
+pub(crate) mod piece;
 pub mod process;
 pub mod queue;
 mod rlock;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::OwnerDied;
 use crate::shm::cells::Kind;
+use crate::shm::content::Content;
 use crate::shm::handle::Handle;
 use crate::shm::{Arena, Shareable, ShmError, arena};
 use crate::sync::rlock::NotOwner;
@@ -97,6 +98,7 @@ impl<T: Shareable> RLock<T> {
                 })
             }
         })?;
+        let handle = handle.made_of(Content::of::<T>());
         Ok(RLock { handle })
     }
 

@@ -187,6 +187,8 @@ enum Carrier {
     Queue([u8; 16]),
     /// Whatever a face in another language starts its children with: it hands the arenas over by itself.
     Face,
+    /// A ticket: descriptors are inherited, the common arena's apart from all others.
+    Ticket,
 }
 
 /// All parcels of one message. Dropped without a word, they are lost.
@@ -231,6 +233,15 @@ impl Outgoing {
     pub(crate) fn by_face() -> Outgoing {
         Outgoing {
             carrier: Carrier::Face,
+            ..Outgoing::default()
+        }
+    }
+
+    /// For a ticket.
+    pub(crate) fn in_ticket() -> Outgoing {
+        Outgoing {
+            carrier: Carrier::Ticket,
+            room: MOST_DESCRIPTORS,
             ..Outgoing::default()
         }
     }
@@ -284,7 +295,7 @@ impl Outgoing {
     fn has_room(&self) -> Result<(), TransferError> {
         admit(self.barred_by)?;
         match self.carrier {
-            Carrier::Descriptors => {}
+            Carrier::Descriptors | Carrier::Ticket => {}
             Carrier::Pipe | Carrier::Face => return Err(TransferError::OneWayPipe),
             Carrier::Network => return Err(TransferError::Network),
             Carrier::Queue(_) => return Err(TransferError::InQueue),
@@ -589,7 +600,7 @@ pub fn carries_descriptors() -> bool {
     OPEN.with_borrow(|open| match open.last() {
         Some(Context {
             way: Way::Out(out), ..
-        }) => out.carrier == Carrier::Descriptors,
+        }) => matches!(out.carrier, Carrier::Descriptors | Carrier::Ticket),
         _ => true,
     })
 }
@@ -614,6 +625,13 @@ pub(crate) fn handed_over_by_face(arena: u8) -> bool {
             true
         }
         _ => false,
+    })
+}
+
+/// Whether it goes into a ticket.
+pub(crate) fn in_ticket() -> bool {
+    OPEN.with_borrow(|open| {
+        matches!(open.last(), Some(Context { way: Way::Out(out), .. }) if out.carrier == Carrier::Ticket)
     })
 }
 

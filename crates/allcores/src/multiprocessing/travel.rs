@@ -6,13 +6,14 @@ use std::os::fd::AsFd;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use super::queue::Core;
+use super::queue::{Core, QueueBody};
 use super::transfer::{self, Parcel, TransferError};
 use super::{
     Array, Barrier, BoundedSemaphore, Condition, Event, Lock, OwnedSemaphore, Queue, RLock,
     RawArray, RawValue, Semaphore, Value,
 };
 use crate::shm::cells::Kind;
+use crate::shm::content::Content;
 use crate::shm::handle::{Handle, Pinned, Wire};
 use crate::shm::{Arena, Shareable, ShmError, arena};
 
@@ -31,7 +32,8 @@ impl Parcel for OnItsWay {
     }
 }
 
-fn pack<B, S: Serializer>(
+/// Writes a handle into a message.
+pub(crate) fn pack<B, S: Serializer>(
     handle: &Handle<B>,
     kind: Kind,
     serializer: S,
@@ -46,7 +48,9 @@ fn pack<B, S: Serializer>(
     let descriptor = if transfer::in_queue_of(arena.header().id) {
         // Whoever gets the message has the queue, and so the arena.
         None
-    } else if transfer::handed_over_by_face(arena.scope().index() as u8) {
+    } else if transfer::handed_over_by_face(arena.scope().index() as u8)
+        || transfer::in_ticket() && arena::is_common(arena)
+    {
         None
     } else if transfer::carries_descriptors() || !arena::is_common(arena) || transfer::is_in_queue()
     {
@@ -61,6 +65,17 @@ fn pack<B, S: Serializer>(
         .map_err(<S::Error as ser::Error>::custom)?;
     transfer::accompany(Box::new(OnItsWay(pinned))).map_err(ser::Error::custom)?;
     (wire, descriptor).serialize(serializer)
+}
+
+/// A handle on a piece of memory as it stands in a message, not opened yet.
+#[derive(Deserialize)]
+pub(crate) struct Named(pub(crate) Wire, Option<u32>);
+
+impl Named {
+    /// The arena that it lies in.
+    pub(crate) fn arena(&self) -> Result<&'static arena::Arena, ShmError> {
+        find(self.0.arena_id(), self.1)
+    }
 }
 
 /// The arena that a message names, mapped from the descriptor that came along if need be.
@@ -84,12 +99,14 @@ fn find(id: [u8; 16], descriptor: Option<u32>) -> Result<&'static arena::Arena, 
 fn unpack<'de, B, D: Deserializer<'de>>(
     deserializer: D,
     kind: Kind,
+    content: Content,
     fits: impl FnOnce(u32) -> bool,
+    look: impl FnOnce(&B) -> Result<(), ShmError>,
 ) -> Result<Handle<B>, D::Error> {
     transfer::admits_handles().map_err(de::Error::custom)?;
-    let (wire, descriptor) = <(Wire, Option<u32>)>::deserialize(deserializer)?;
-    let arena = find(wire.arena_id(), descriptor);
-    let handle = arena.and_then(|arena| wire.open(arena, kind, fits));
+    let named = Named::deserialize(deserializer)?;
+    let arena = named.arena();
+    let handle = arena.and_then(|arena| named.0.open(arena, kind, content, fits, look));
     handle.map_err(|error| de::Error::custom(transfer::fail(error)))
 }
 
@@ -112,7 +129,7 @@ impl<'de> Deserialize<'de> for Arena {
 }
 
 macro_rules! travels {
-    ($type:ident $(<$param:ident>)?, $kind:expr, $body:ty, $fits:expr) => {
+    ($type:ident $(<$param:ident>)?, $kind:expr, $content:expr, $body:ty, $fits:expr) => {
         impl $(<$param: Shareable>)? Serialize for $type $(<$param>)? {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 pack(self.handle(), $kind, serializer)
@@ -122,7 +139,8 @@ macro_rules! travels {
         impl<'de $(, $param: Shareable)?> Deserialize<'de> for $type $(<$param>)? {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let fits: fn(u32) -> bool = $fits;
-                unpack::<$body, D>(deserializer, $kind, fits).map($type::from_handle)
+                unpack::<$body, D>(deserializer, $kind, $content, fits, |_| Ok(()))
+                    .map($type::from_handle)
             }
         }
     };
@@ -139,7 +157,10 @@ macro_rules! travels_looked_at {
 
         impl<'de, T: Shareable> Deserialize<'de> for $type<T> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let handle = unpack::<$body, D>(deserializer, $kind, $fits)?;
+                let content = Content::of::<T>();
+                let handle = unpack::<$body, D>(deserializer, $kind, content, $fits, |body| {
+                    body.holds(size_of::<T>())
+                })?;
                 $type::from_handle(handle).map_err(|error| de::Error::custom(transfer::fail(error)))
             }
         }
@@ -153,45 +174,56 @@ fn exactly<B>(bytes: u32) -> bool {
 travels!(
     Lock<T>,
     Kind::Lock,
+    Content::of::<T>(),
     super::lock::Body<T>,
     exactly::<super::lock::Body<T>>
 );
 travels!(
     RLock<T>,
     Kind::RLock,
+    Content::of::<T>(),
     super::rlock::Body<T>,
     exactly::<super::rlock::Body<T>>
 );
 travels!(
     Semaphore,
     Kind::Semaphore,
+    Content::UNNAMED,
     crate::sync::Semaphore,
     exactly::<crate::sync::Semaphore>
 );
 travels!(
     BoundedSemaphore,
     Kind::Semaphore,
+    Content::UNNAMED,
     crate::sync::Semaphore,
     exactly::<crate::sync::Semaphore>
 );
 travels!(
     Event,
     Kind::Event,
+    Content::UNNAMED,
     crate::sync::Event,
     exactly::<crate::sync::Event>
 );
 travels!(
     Condition,
     Kind::Condition,
+    Content::UNNAMED,
     super::condition::Body,
     exactly::<super::condition::Body>
 );
-travels!(Barrier, Kind::Barrier, crate::sync::Barrier, |bytes| bytes
-    as usize
-    > size_of::<crate::sync::Barrier>());
+travels!(
+    Barrier,
+    Kind::Barrier,
+    Content::UNNAMED,
+    crate::sync::Barrier,
+    |bytes| bytes as usize > size_of::<crate::sync::Barrier>()
+);
 travels!(
     OwnedSemaphore,
     Kind::OwnedSemaphore,
+    Content::UNNAMED,
     crate::sync::owned::OwnedSemaphore,
     |bytes| {
         bytes as usize
@@ -201,12 +233,14 @@ travels!(
 travels!(
     Value<T>,
     Kind::Value,
+    Content::of::<T>(),
     super::lock::Body<T>,
     exactly::<super::lock::Body<T>>
 );
 travels!(
     RawValue<T>,
     Kind::RawValue,
+    Content::of::<T>(),
     super::value::Raw<T>,
     exactly::<super::value::Raw<T>>
 );
@@ -226,7 +260,21 @@ impl<T> Serialize for Queue<T> {
 
 impl<'de, T> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let handle = unpack(deserializer, Kind::Queue, Core::fits)?;
-        Ok(Queue::from_core(Core::of(handle)))
+        unpack_queue(deserializer, |_| Ok(()))
     }
+}
+
+/// A queue from a message, if `look` will have it.
+pub(super) fn unpack_queue<'de, T, D: Deserializer<'de>>(
+    deserializer: D,
+    look: impl FnOnce(&QueueBody) -> Result<(), ShmError>,
+) -> Result<Queue<T>, D::Error> {
+    let handle = unpack(
+        deserializer,
+        Kind::Queue,
+        Content::UNNAMED,
+        Core::fits,
+        look,
+    )?;
+    Ok(Queue::from_core(Core::of(handle)))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::lock::{self, Lock, LockGuard};
 use super::owner_died::{HolderDied, OwnerDied};
 use crate::shm::cells::Kind;
+use crate::shm::content::Content;
 use crate::shm::copies;
 use crate::shm::handle::Handle;
 use crate::shm::{Arena, Atom, Shareable, ShmError, arena};
@@ -249,6 +250,7 @@ impl<T: Shareable> RawValue<T> {
             unsafe { body.write(Raw(UnsafeCell::new(value))) }
         };
         let handle = Handle::create_in(arena, Kind::RawValue, 0, location, init)?;
+        let handle = handle.made_of(Content::of::<T>());
         Ok(RawValue { handle })
     }
 

@@ -35,7 +35,7 @@ pub(crate) const LONGEST_CELL: usize = (lines_of(CLASSES - 1) as usize - 1) * LI
 
 /// What a cell holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub(crate) enum Kind {
     Lock = 1,
     RLock = 2,
@@ -72,7 +72,7 @@ impl Kind {
         }
     }
 
-    pub(crate) fn from_number(number: u32) -> Option<Kind> {
+    pub(crate) fn from_number(number: u16) -> Option<Kind> {
         use Kind::*;
         [
             Lock,
@@ -90,7 +90,7 @@ impl Kind {
             Queue,
         ]
         .into_iter()
-        .find(|kind| *kind as u32 == number)
+        .find(|kind| *kind as u16 == number)
     }
 }
 
@@ -215,7 +215,8 @@ impl Guarded<'_> {
 
     fn outline(&self, cell: Cell, kind: Kind, bytes: usize) -> &'static CellHeader {
         let header = self.header(cell);
-        header.kind.store(kind as u32, Relaxed);
+        header.kind.store(kind as u16, Relaxed);
+        header.content.store(0, Relaxed);
         header.bytes.store(bytes as u32, Relaxed);
         for word in &header.holders {
             word.store(0, Relaxed);
@@ -394,7 +395,7 @@ impl Guarded<'_> {
     fn queue_in(&self, cell: Cell) -> Option<NonNull<u8>> {
         let header = self.header(cell);
         let queue =
-            header.kind.load(Relaxed) == Kind::Queue as u32 && header.state.load(Relaxed) == LIVE;
+            header.kind.load(Relaxed) == Kind::Queue as u16 && header.state.load(Relaxed) == LIVE;
         queue
             .then(|| self.arena.body_of(cell, queue::LEAST_BYTES))
             .flatten()
@@ -509,7 +510,7 @@ impl Guarded<'_> {
         self.walk(|cell, header| {
             if header.state.load(Relaxed) == CHILD
                 && header.link.load(Relaxed) == parent
-                && header.kind.load(Relaxed) == Kind::Part as u32
+                && header.kind.load(Relaxed) == Kind::Part as u16
                 && unwanted(cell, header.holders[0].load(Acquire))
             {
                 self.free(cell);

@@ -84,6 +84,16 @@ pub enum ShmError {
         /// How large those are that were asked for.
         wanted: u32,
     },
+    /// The handle names other data.
+    #[error("this handle names {kind} of {found}, not of {wanted}")]
+    WrongContent {
+        /// What it names.
+        kind: &'static str,
+        /// What that is made of.
+        found: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
     /// The handle names something else.
     #[error(
         "this handle names a {found} of {found_bytes} bytes, not a {wanted} of {wanted_bytes} bytes"

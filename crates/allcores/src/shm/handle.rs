@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arena::{self, Arena};
 use super::cells::{self, Cell, Kind};
+use super::content::Content;
 use super::pins::{self, Pin};
 use super::{ShmError, forks, layout};
 use crate::registry;
@@ -86,7 +87,7 @@ pub(crate) fn leave_locks(arena: &Arena) -> bool {
     for ((cell, _), held) in &open.0 {
         let kind = arena.cell(*cell).map(|header| header.kind.load(Relaxed));
         if held.strong_count() > 0
-            && kind == Some(Kind::Lock as u32)
+            && kind == Some(Kind::Lock as u16)
             && let Some(body) = arena.body(*cell)
         {
             // SAFETY: held by this process, and a cell of that kind begins with a lock's word; any bits will do for it.
@@ -188,6 +189,34 @@ impl<B> Handle<B> {
         })
     }
 
+    /// Says what the data is, before anybody else has a handle.
+    pub(crate) fn made_of(self, content: Content) -> Handle<B> {
+        if let Some(header) = self.held.arena.cell(self.held.cell) {
+            header.content.store(content.number(), Relaxed);
+        }
+        self
+    }
+
+    /// What the data is.
+    pub(crate) fn content(&self) -> Content {
+        let header = self.held.arena.cell(self.held.cell);
+        header.map_or(Content::UNNAMED, |header| {
+            Content::from_number(header.content.load(Relaxed))
+        })
+    }
+
+    /// The same handle on what lies at the cell's start as something else.
+    ///
+    /// # Safety
+    /// The cell must begin with a `C`.
+    pub(crate) unsafe fn cast<C>(self) -> Handle<C> {
+        Handle {
+            body: self.body.cast(),
+            scope: self.scope,
+            held: self.held,
+        }
+    }
+
     #[inline]
     pub(crate) fn body(&self) -> &B {
         // SAFETY: the cell is held as long as `held` lives, was made with room for a `B` of this kind, and is never moved.
@@ -249,7 +278,8 @@ impl<B> Handle<B> {
     pub(crate) fn through(&self, kind: Kind, scope: Scope) -> Result<Handle<B>, ShmError> {
         let (wire, pinned) = self.pack(kind)?;
         let bytes = self.bytes() as u32;
-        wire.open(arena::at(scope), kind, |found| found == bytes)
+        let same = |found| found == bytes;
+        wire.open(arena::at(scope), kind, Content::UNNAMED, same, |_| Ok(()))
             .inspect_err(|_| pinned.undo())
     }
 
@@ -324,17 +354,65 @@ impl Pinned {
     }
 }
 
+/// What a cell that is to be opened says of itself.
+pub(crate) struct Found {
+    pub(crate) kind: Option<Kind>,
+    pub(crate) content: Content,
+    pub(crate) bytes: u32,
+}
+
+impl Found {
+    /// It is something else.
+    pub(crate) fn is_not(&self, wanted: &'static str, wanted_bytes: u32) -> ShmError {
+        ShmError::WrongKind {
+            found: self.kind.map_or("unknown thing", Kind::name),
+            found_bytes: self.bytes,
+            wanted,
+            wanted_bytes,
+        }
+    }
+}
+
 impl Wire {
     pub(crate) fn arena_id(&self) -> [u8; 16] {
         self.arena
     }
 
-    /// Opens what a message named: `fits` says how many bytes a cell of that kind must have.
+    /// Opens what a message named: `fits` says how many bytes a cell of that kind must have, and `look` whether what is there
+    /// will do.
     pub(crate) fn open<B>(
         &self,
         arena: &'static Arena,
         kind: Kind,
+        content: Content,
         fits: impl FnOnce(u32) -> bool,
+        look: impl FnOnce(&B) -> Result<(), ShmError>,
+    ) -> Result<Handle<B>, ShmError> {
+        self.open_as(arena, |cell, body| {
+            if cell.kind == Some(kind)
+                && let (Some(found), Some(wanted)) = (cell.content.name(), content.name())
+                && !cell.content.fits(content)
+            {
+                return Err(ShmError::WrongContent {
+                    kind: kind.name(),
+                    found,
+                    wanted,
+                });
+            }
+            if cell.kind != Some(kind) || self.kind != kind as u32 || !fits(cell.bytes) {
+                return Err(cell.is_not(kind.name(), size_of::<B>() as u32));
+            }
+            // SAFETY: a cell of that kind and size holds one, and is not freed while we have the arena's guard.
+            look(unsafe { body.cast().as_ref() })
+        })
+    }
+
+    /// Opens what a message named if `judge`, who sees what it is, has nothing against it. Whoever asks vouches that a `B`
+    /// lies there then.
+    pub(crate) fn open_as<B>(
+        &self,
+        arena: &'static Arena,
+        judge: impl FnOnce(&Found, NonNull<u8>) -> Result<(), ShmError>,
     ) -> Result<Handle<B>, ShmError> {
         let slot = registry::join(arena)?;
         let (cell, generation) = (Cell(self.line), self.generation);
@@ -345,16 +423,14 @@ impl Wire {
             return Err(ShmError::Stale);
         }
         let header = arena.cell(cell).ok_or(ShmError::Stale)?;
-        let (found, bytes) = (header.kind.load(Relaxed), header.bytes.load(Relaxed));
-        if found != kind as u32 || self.kind != kind as u32 || !fits(bytes) {
-            return Err(ShmError::WrongKind {
-                found: Kind::from_number(found).map_or("unknown thing", Kind::name),
-                found_bytes: bytes,
-                wanted: kind.name(),
-                wanted_bytes: size_of::<B>() as u32,
-            });
-        }
-        let body = arena.body(cell).ok_or(ShmError::Stale)?.cast();
+        let body = arena.body(cell).ok_or(ShmError::Stale)?;
+        let found = Found {
+            kind: Kind::from_number(header.kind.load(Relaxed)),
+            content: Content::from_number(header.content.load(Relaxed)),
+            bytes: header.bytes.load(Relaxed),
+        };
+        judge(&found, body)?;
+        let body = body.cast();
         guarded.hold(cell, slot)?;
         let entry = open.0.entry((cell, generation)).or_default();
         let held = entry.upgrade().unwrap_or_else(|| {

@@ -9,7 +9,7 @@
 //! The file has holes where no participant ever was.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use crate::sys::robust::Robust;
 
@@ -112,7 +112,9 @@ pub(crate) struct CellHeader {
     pub(crate) holders: [AtomicU64; 2],
     /// A child cell with the bits of slots 128 and up; 0 while none of them came.
     pub(crate) more_holders: AtomicU32,
-    pub(crate) kind: AtomicU32,
+    pub(crate) kind: AtomicU16,
+    /// What its data is, as far as that has a name: see `content.rs`. 0 where it has none, or there is no data.
+    pub(crate) content: AtomicU16,
     /// How many bytes it holds.
     pub(crate) bytes: AtomicU32,
     /// A name, or where it was made: for people.
@@ -132,7 +134,8 @@ impl CellHeader {
             link: AtomicU32::new(0),
             holders: [const { AtomicU64::new(0) }; 2],
             more_holders: AtomicU32::new(0),
-            kind: AtomicU32::new(0),
+            kind: AtomicU16::new(0),
+            content: AtomicU16::new(0),
             bytes: AtomicU32::new(0),
             label: UnsafeCell::new([0; LABEL]),
         }

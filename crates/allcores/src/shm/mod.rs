@@ -6,6 +6,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod cells;
+pub(crate) mod content;
 pub(crate) mod copies;
 mod error;
 pub(crate) mod forks;

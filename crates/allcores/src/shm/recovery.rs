@@ -34,7 +34,7 @@ impl Guarded<'_> {
             if header.state.load(Relaxed) != LIVE {
                 return;
             }
-            if header.kind.load(Relaxed) == Kind::OwnedSemaphore as u32
+            if header.kind.load(Relaxed) == Kind::OwnedSemaphore as u16
                 && let Some(body) = self.arena.body(cell)
             {
                 crate::multiprocessing::reclaim(

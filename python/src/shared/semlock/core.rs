@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
-use allcores::face;
+use allcores::face::{self, Piece};
 use allcores::multiprocessing::{Lock, OwnedSemaphore, RLock, Semaphore};
 use allcores::sync::{self, Acquired, Deadline, Scope, Waited};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
@@ -17,6 +17,7 @@ pub(super) const RECURSIVE_MUTEX: u32 = 0;
 pub(super) const SEMAPHORE: u32 = 1;
 const LOCK: u32 = 2;
 const OWNED_SEMAPHORE: u32 = 3;
+const PART: u32 = 4;
 
 pub(in crate::shared) enum Core {
     Lock(Lock),
@@ -24,6 +25,9 @@ pub(in crate::shared) enum Core {
     Semaphore(Semaphore),
     /// Permits that come back; and how many there are.
     Owned(OwnedSemaphore, u32),
+    /// The lock of an array or a value as Rust has them: here, its thread may take it again. Its word knows the process, and
+    /// the notes of this object the thread.
+    Part(Piece),
 }
 
 /// What this process remembers of its own dealings with it, for `_is_mine` and `_count`.
@@ -39,6 +43,12 @@ impl Notes {
     #[inline]
     fn taken(&self, thread: u32) {
         self.thread.store(thread, Relaxed);
+    }
+
+    /// Of the lock of an array: the calling thread has it, so often.
+    fn held(&self, thread: u32, depth: u32) {
+        self.count.store(depth as i32, Relaxed);
+        self.taken(thread);
     }
 
     /// Not one operation: threads without a common interpreter lock may lose a step, and nothing rests on it.
@@ -79,8 +89,17 @@ impl Core {
             RECURSIVE_MUTEX => Core::RLock(arena::unpack(bytes)?),
             SEMAPHORE => Core::Semaphore(arena::unpack(bytes)?),
             OWNED_SEMAPHORE => Core::Owned(arena::unpack(bytes)?, max),
+            PART => Core::of(Piece::open(bytes, None, None).map_err(raise::travel)?)?,
             _ => return Err(PyValueError::new_err("unrecognized kind")),
         })
+    }
+
+    /// The lock of an array or a value.
+    pub(super) fn of(piece: Piece) -> PyResult<Core> {
+        match piece.words() {
+            Some(_) => Ok(Core::Part(piece)),
+            None => Err(PyValueError::new_err("raw memory has no lock")),
+        }
     }
 
     pub(super) fn kind(&self) -> u32 {
@@ -89,6 +108,7 @@ impl Core {
             Core::RLock(_) => RECURSIVE_MUTEX,
             Core::Semaphore(_) => SEMAPHORE,
             Core::Owned(..) => OWNED_SEMAPHORE,
+            Core::Part(_) => PART,
         }
     }
 
@@ -116,6 +136,15 @@ impl Core {
                     return Quick::Slow;
                 }
                 notes.counted(1);
+            }
+            Core::Part(_) if self.is_mine(notes) => notes.counted(1),
+            Core::Part(piece) => {
+                let (lock, scope) = words(piece);
+                let me = scope.known_and_thread();
+                if me == 0 || !lock.take_free((me >> 32) as u32) {
+                    return Quick::Slow;
+                }
+                notes.held(me as u32, 1);
             }
             Core::Owned(..) => return Quick::Slow,
         }
@@ -159,6 +188,25 @@ impl Core {
                 let (words, scope) = semaphore.words();
                 let taken = wait_plain(py, deadline, |until| words.acquire(scope, until))?;
                 Ok(Core::permit(notes, taken))
+            }
+            Core::Part(_) if self.is_mine(notes) => {
+                notes.counted(1);
+                Ok(true)
+            }
+            Core::Part(piece) => {
+                let (lock, scope) = words(piece);
+                let thread = scope.me_and_thread() as u32;
+                let held = wait(py, deadline, |until| lock.acquire(scope, until))?;
+                if let Acquired::OwnerDied(owner) = held {
+                    lock.recover();
+                    // SAFETY: the cell is held by our handle for the whole call.
+                    unsafe { sync::Lock::release_mine(lock, scope) };
+                    return Err(owner_died(py, face::process_of(scope, owner), "lock"));
+                }
+                if held.is_held() {
+                    notes.held(thread, 1);
+                }
+                Ok(held.is_held())
             }
             Core::Owned(semaphore, _) => {
                 let taken = wait_plain(py, deadline, |until| semaphore.acquire_once(until))?;
@@ -220,6 +268,16 @@ impl Core {
                 lock.restore_depth(scope, depth);
                 (held, scope)
             }
+            Core::Part(piece) => {
+                let (lock, scope) = words(piece);
+                let thread = scope.me_and_thread() as u32;
+                let held = wait(py, Deadline::NEVER, |until| lock.acquire(scope, until))?;
+                if matches!(held, Acquired::OwnerDied(_)) {
+                    lock.recover();
+                }
+                notes.held(thread, depth);
+                (held, scope)
+            }
             Core::Semaphore(_) | Core::Owned(..) => {
                 self.acquire(py, notes, Deadline::NEVER)?;
                 return Ok(None);
@@ -239,6 +297,14 @@ impl Core {
         match self {
             Core::Lock(lock) => lock.release().map_err(|_| Refusal::TooOften),
             Core::RLock(lock) => lock.release().map_err(|_| Refusal::NotMine),
+            Core::Part(piece) if self.is_mine(notes) => {
+                match notes.count.load(Relaxed) {
+                    ..=1 => give_back(piece, notes),
+                    _ => notes.counted(-1),
+                }
+                Ok(())
+            }
+            Core::Part(_) => Err(Refusal::NotMine),
             Core::Semaphore(semaphore) => {
                 semaphore.release().map_err(|_| Refusal::TooOften)?;
                 notes.counted(-1);
@@ -259,6 +325,13 @@ impl Core {
             // SAFETY: the cell is held by our handle for the whole call.
             return unsafe { sync::RLock::release_all(words, scope) }.map_err(|_| Refusal::NotMine);
         }
+        if let Core::Part(piece) = self
+            && self.is_mine(notes)
+        {
+            let depth = notes.count.load(Relaxed) as u32;
+            give_back(piece, notes);
+            return Ok(depth);
+        }
         self.release(notes).map(|()| 1)
     }
 
@@ -270,6 +343,10 @@ impl Core {
                 lock.is_mine(scope) && notes.thread.load(Relaxed) == me()
             }
             Core::RLock(lock) => lock.is_mine(),
+            Core::Part(piece) => {
+                let (lock, scope) = words(piece);
+                notes.thread.load(Relaxed) == me() && lock.is_mine(scope)
+            }
             Core::Semaphore(_) | Core::Owned(..) => {
                 notes.count.load(Relaxed) > 0 && notes.thread.load(Relaxed) == me()
             }
@@ -290,7 +367,10 @@ impl Core {
                     depth => i64::from(depth),
                 }
             }
-            Core::Semaphore(_) | Core::Owned(..) => i64::from(notes.count.load(Relaxed)),
+            Core::Part(piece) if !words(piece).0.is_mine(words(piece).1) => 0,
+            Core::Semaphore(_) | Core::Owned(..) | Core::Part(_) => {
+                i64::from(notes.count.load(Relaxed))
+            }
         }
     }
 
@@ -300,12 +380,13 @@ impl Core {
             Core::RLock(lock) => u32::from(!lock.locked()),
             Core::Semaphore(semaphore) => semaphore.value(),
             Core::Owned(semaphore, _) => semaphore.value(),
+            Core::Part(piece) => u32::from(!words(piece).0.is_held()),
         }
     }
 
     pub(super) fn most(&self) -> u32 {
         match self {
-            Core::Lock(_) | Core::RLock(_) => 1,
+            Core::Lock(_) | Core::RLock(_) | Core::Part(_) => 1,
             Core::Semaphore(semaphore) => semaphore.words().0.max(),
             Core::Owned(_, most) => *most,
         }
@@ -318,8 +399,23 @@ impl Core {
             Core::RLock(lock) => std::ptr::from_ref(lock.words().0).addr(),
             Core::Semaphore(semaphore) => std::ptr::from_ref(semaphore.words().0).addr(),
             Core::Owned(semaphore, _) => std::ptr::from_ref(semaphore).addr(),
+            Core::Part(piece) => std::ptr::from_ref(words(piece).0).addr(),
         }
     }
+}
+
+/// The lock of an array or a value, which `Core::of` has seen.
+#[inline]
+fn words(piece: &Piece) -> (&sync::Lock, Scope) {
+    piece.words().expect("it has a lock")
+}
+
+/// Frees it. The notes first: whoever takes it next in this process must not find our name there.
+fn give_back(piece: &Piece, notes: &Notes) {
+    notes.held(0, 0);
+    let (lock, scope) = words(piece);
+    // SAFETY: the cell is held by our handle for the whole call.
+    unsafe { sync::Lock::release_mine(lock, scope) };
 }
 
 /// Why something was not released.

@@ -12,6 +12,7 @@ use super::super::{arena, raise};
 use super::SemLock;
 use super::core::{Core, Quick, RECURSIVE_MUTEX, SEMAPHORE};
 use crate::block;
+use crate::data::Block;
 use crate::raw::{Args, Object, Raw, TypeCell, boolean, method, none, property, slowly};
 
 pub(super) static SEMLOCK: TypeCell = TypeCell::new();
@@ -106,6 +107,7 @@ fn pack(this: &This) -> *mut PyObject {
             Core::RLock(lock) => arena::pack(py, lock)?,
             Core::Semaphore(semaphore) => arena::pack(py, semaphore)?,
             Core::Owned(semaphore, _) => arena::pack(py, semaphore)?,
+            Core::Part(piece) => arena::pack(py, piece)?,
         };
         object(py, packed)
     })
@@ -144,6 +146,16 @@ fn open(this: &This, args: Args) -> *mut PyObject {
         };
         let bytes = bytes.cast::<PyBytes>()?;
         let core = Core::open(kind.extract()?, most.extract()?, bytes.as_bytes())?;
+        let _ = this.value.core.set(core);
+        Ok(none())
+    })
+}
+
+fn guard(this: &This, block: *mut PyObject) -> *mut PyObject {
+    slowly(|py| {
+        // SAFETY: the interpreter keeps the argument alive during the call.
+        let block = unsafe { Borrowed::from_ptr(py, block) };
+        let core = Core::of(block.cast::<Block>()?.get().piece()?.clone())?;
         let _ = this.value.core.set(core);
         Ok(none())
     })
@@ -209,9 +221,10 @@ impl Raw for SemLock {
             method!(SemLock, "_after_fork", noargs, after_fork, "_after_fork($self, /)\n--\n\nNothing: the words know whose they are."),
             method!(SemLock, "_release_save", noargs, release_save, "_release_save($self, /)\n--\n\nRelease it altogether; how often it was held."),
             method!(SemLock, "_acquire_restore", one, acquire_restore, "_acquire_restore($self, depth, /)\n--\n\nTake it so many times: always. What went wrong is raised once it is held."),
-            method!(SemLock, "_kind", noargs, own_kind, "_kind($self, /)\n--\n\nOne of four numbers."),
+            method!(SemLock, "_kind", noargs, own_kind, "_kind($self, /)\n--\n\nOne of five numbers."),
             method!(SemLock, "_pack", noargs, pack, "_pack($self, /)\n--\n\nIts name as bytes, and the descriptors of its arenas."),
             method!(SemLock, "_create", many, create, "_create($self, /, kind, value, maxvalue)\n--\n\nMake it."),
+            method!(SemLock, "_guard", one, guard, "_guard($self, block, /)\n--\n\nBe the lock of that array or value."),
             method!(SemLock, "_open", many, open, "_open($self, /, kind, maxvalue, packed)\n--\n\nOpen what _pack() packed."),
         ]
     }

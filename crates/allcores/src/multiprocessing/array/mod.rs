@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 pub use raw::RawArray;
-pub(super) use raw::{Body, fits};
+pub(super) use raw::{Body, fits, make};
 
 use super::owner_died::{HolderDied, OwnerDied};
 use crate::shm::cells::Kind;

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::ArrayError;
 use crate::shm::cells::Kind;
+use crate::shm::content::Content;
 use crate::shm::handle::Handle;
 use crate::shm::{Arena, Atom, Shareable, ShmError, arena, copies};
 use crate::sync;
@@ -48,7 +50,54 @@ pub struct RawArray<T: Shareable> {
 pub(in crate::multiprocessing) struct Body {
     pub(super) lock: sync::Lock,
     /// How large an element is. Written once.
-    element: u32,
+    element: AtomicU32,
+}
+
+impl Body {
+    /// How large an element is.
+    pub(in crate::multiprocessing) fn element(&self) -> u32 {
+        self.element.load(Relaxed)
+    }
+
+    /// Whether its elements are so large.
+    pub(in crate::multiprocessing) fn holds(&self, bytes: usize) -> Result<(), ShmError> {
+        let (found, wanted) = (self.element(), bytes as u32);
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(ShmError::WrongElement { found, wanted })
+        }
+    }
+
+    /// Says so anew, before anybody else has a handle.
+    pub(in crate::multiprocessing) fn set_element(&self, size: u32) {
+        self.element.store(size, Relaxed);
+    }
+}
+
+/// A new array of `len` elements of that many bytes; `fill` gets the place of the first.
+pub(in crate::multiprocessing) fn make(
+    arena: &'static arena::Arena,
+    kind: Kind,
+    element: usize,
+    len: usize,
+    location: &Location<'_>,
+    fill: impl FnOnce(*mut u8),
+) -> Result<Handle<Body>, ShmError> {
+    // More than memory can hold is refused as such.
+    let tail = len
+        .saturating_mul(element)
+        .min(isize::MAX as usize - size_of::<Body>());
+    Handle::create_in(arena, kind, tail, location, |body: *mut Body| {
+        let fresh = Body {
+            lock: sync::Lock::new(),
+            element: AtomicU32::new(element as u32),
+        };
+        // SAFETY: `body` points to memory for a Body, and that many elements behind it, that nobody else knows of.
+        unsafe { body.write(fresh) };
+        // SAFETY: as above: one past the Body is where its elements begin.
+        fill(unsafe { body.add(1) }.cast());
+    })
 }
 
 /// Whether a cell of that size may be an array: how large its elements are is seen when it is opened.
@@ -144,22 +193,11 @@ impl<T: Shareable> RawArray<T> {
             assert!(size_of::<T>() > 0, "elements of an array have a size");
             assert!(align_of::<T>() <= align_of::<Body>());
         };
-        // More than memory can hold is refused as such.
-        let tail = len
-            .saturating_mul(size_of::<T>())
-            .min(isize::MAX as usize - size_of::<Body>());
-        let handle = Handle::create_in(arena, kind, tail, location, |body: *mut Body| {
-            let fresh = Body {
-                lock: sync::Lock::new(),
-                element: size_of::<T>() as u32,
-            };
-            // SAFETY: `body` points to memory for a Body, and that many elements behind it, that nobody else knows of.
-            unsafe { body.write(fresh) };
-            // SAFETY: as above: one past the Body is where its elements begin.
-            fill(unsafe { body.add(1) }.cast());
+        let handle = make(arena, kind, size_of::<T>(), len, location, |start| {
+            fill(start.cast())
         })?;
         Ok(RawArray {
-            handle,
+            handle: handle.made_of(Content::of::<T>()),
             len,
             _elements: PhantomData,
         })
@@ -308,10 +346,7 @@ impl<T: Shareable> RawArray<T> {
         handle: Handle<Body>,
     ) -> Result<RawArray<T>, ShmError> {
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= align_of::<Body>()) };
-        let (found, wanted) = (handle.body().element, size_of::<T>() as u32);
-        if found != wanted {
-            return Err(ShmError::WrongElement { found, wanted });
-        }
+        handle.body().holds(size_of::<T>())?;
         Ok(RawArray {
             len: (handle.bytes() - size_of::<Body>()) / size_of::<T>(),
             handle,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::core::Core;
 use super::done::{ItemsLost, Joined, TooManyDone};
 use super::typed::Queue;
-use crate::multiprocessing::transfer;
+use crate::multiprocessing::{transfer, travel};
 use crate::shm::{Arena, ShmError, arena};
 use crate::sync::Deadline;
 
@@ -153,17 +153,21 @@ impl<T> Serialize for JoinableQueue<T> {
 
 impl<'de, T> Deserialize<'de> for JoinableQueue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let queue = Queue::deserialize(deserializer)?;
-        if queue.core().counts_done() {
-            Ok(JoinableQueue(queue))
-        } else {
-            let (found, wanted) = Core::sizes();
-            Err(de::Error::custom(transfer::fail(ShmError::WrongKind {
-                found: "Queue",
-                found_bytes: found,
-                wanted: "JoinableQueue",
-                wanted_bytes: wanted,
-            })))
+        let (found_bytes, wanted_bytes) = Core::sizes();
+        let refused = || ShmError::WrongKind {
+            found: "Queue",
+            found_bytes,
+            wanted: "JoinableQueue",
+            wanted_bytes,
+        };
+        let queue: Queue<T> = travel::unpack_queue(deserializer, |body| match body.counts_done {
+            0 => Err(refused()),
+            _ => Ok(()),
+        })?;
+        match queue.core().counts_done() {
+            true => Ok(JoinableQueue(queue)),
+            // It says so, but is too small for that.
+            false => Err(de::Error::custom(transfer::fail(refused()))),
         }
     }
 }

@@ -31,6 +31,7 @@ pub use typed::Queue;
 #[doc(hidden)]
 pub use until::Stopped;
 
+pub(crate) use body::Body as QueueBody;
 pub(crate) use core::Core;
 pub(crate) use segments::{abandon, has_segments, one_less_holds, one_more_holds};
 
