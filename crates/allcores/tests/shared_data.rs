@@ -354,10 +354,7 @@ fn the_wrong_type_is_refused() {
         "{refused}"
     );
     let refused = taken_for::<_, RawArray<u8>>(RawArray::<u32>::new(8).unwrap());
-    assert!(
-        refused.contains("4-byte elements, not of 1-byte"),
-        "{refused}"
-    );
+    assert!(refused.contains("RawArray of u32, not of u8"), "{refused}");
     // An array under a lock must not be had without it.
     let refused = taken_for::<_, RawArray<u32>>(Array::<u32>::new(8).unwrap());
     assert!(refused.contains("not a RawArray"), "{refused}");

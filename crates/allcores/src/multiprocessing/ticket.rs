@@ -41,8 +41,8 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// | [`Semaphore`](super::Semaphore), [`BoundedSemaphore`](super::BoundedSemaphore), [`OwnedSemaphore`](super::OwnedSemaphore) | `semaphore(name)`, `bounded_semaphore(name)`, `owned_semaphore(name)` |
 /// | [`Event`](super::Event), [`Barrier`](super::Barrier) | `event(name)`, `barrier(name, action, timeout)` |
 /// | [`Condition`](super::Condition), and apart from it the lock around it | `condition(name, lock)` |
-/// | [`Queue`](super::Queue), by its bytes or with the codec `Pickle` | `bytes_queue(name)`, `queue(name)` |
-/// | [`JoinableQueue`](super::JoinableQueue) with the codec `Pickle` | `joinable_queue(name)` |
+/// | [`Queue`](super::Queue): the bytes of its messages | `bytes_queue(name)`; `queue(name)` if they are pickles |
+/// | [`JoinableQueue`](super::JoinableQueue), if the bytes are pickles | `joinable_queue(name)` |
 /// | [`Array<T>`](super::Array), [`Value<T>`](super::Value), with their lock | `array(name)`, `value(name)` |
 /// | [`RawArray<T>`](super::RawArray), [`RawValue<T>`](super::RawValue) | `raw_array(name)`, `raw_value(name)` |
 /// | `RawArray<u8>`, or a [`SharedMemory`](super::SharedMemory) without a name | `memory(name)`: its bytes |
