@@ -86,8 +86,14 @@ impl Event {
     }
 
     fn wait_until(&self, deadline: Deadline) -> bool {
+        // A set() that is followed by clear() counts, also between an interruption and what goes on after it.
+        let moment = self.handle.body().moment();
         loop {
-            match self.handle.body().wait(self.handle.scope(), deadline) {
+            match self
+                .handle
+                .body()
+                .wait_since(self.handle.scope(), deadline, moment)
+            {
                 Waited::Yes => return true,
                 Waited::TimedOut => return false,
                 Waited::Interrupted => {}

@@ -64,8 +64,10 @@ impl Event {
 
     #[inline]
     fn wait_until(&self, deadline: Deadline) -> bool {
+        // A set() that is followed by clear() counts, also between an interruption and what goes on after it.
+        let moment = self.core.moment();
         loop {
-            match self.core.wait(Scope::PRIVATE, deadline) {
+            match self.core.wait_since(Scope::PRIVATE, deadline, moment) {
                 Waited::Yes => return true,
                 Waited::TimedOut => return false,
                 Waited::Interrupted => {}
