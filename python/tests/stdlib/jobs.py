@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,9 @@ class Runner:
         events = os.path.join(folder, "events")
         work = os.path.join(folder, "work")
         os.mkdir(work)
+        # A pipe that has a name: what was written before a kill is in it, and there is somebody to read from the start.
+        os.mkfifo(events)
+        reader = os.open(events, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         # -u: what a killed one has printed is there.
         command = [*self.wrap, sys.executable, "-P", "-u", str(HERE / "worker.py"), events, *args]
         with open(os.path.join(folder, "log"), "wb") as log:
@@ -150,31 +154,17 @@ class Runner:
                 start_new_session=True,
             )
         self._running.add(child.pid)
-        ended, size, changed = None, -1, time.monotonic()
-        while child.poll() is None:
-            time.sleep(0.05)
-            now = os.path.getsize(events) if os.path.exists(events) else 0
-            if now != size or not now:  # what it is wrapped in may make it wait
-                size, changed = now, time.monotonic()
-            elif time.monotonic() - changed > self.hang:
-                ended = "timeout"
-                # faulthandler writes the stacks of all threads to the log.
-                os.killpg(child.pid, signal.SIGABRT)
-                try:
-                    child.wait(5)
-                except subprocess.TimeoutExpired:
-                    child.kill()
-                break
+        written, ended = self._until_its_end(child, reader)
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         child.wait()
         self._running.discard(child.pid)
-        found = []
-        if os.path.exists(events):
-            with open(events) as file:
-                found = [json.loads(line) for line in file]
+        written += drained(reader)
+        os.close(reader)
+        # A line that a kill has cut short says nothing.
+        found = [json.loads(line) for line in written.split(b"\n")[:-1]]
         if not ({"done", "cls", "fixture"} & set(found[-1] if found else ())):
             with open(os.path.join(folder, "log"), errors="replace") as log:
                 tail = log.read()[-6000:]
@@ -184,3 +174,43 @@ class Runner:
                     found.append({"end": event["start"], "status": ended or "died", "why": f"{how}\n{tail}", "interrupted": True})
         shutil.rmtree(folder, ignore_errors=True)
         return found, ended
+
+    def _until_its_end(self, child, reader):
+        """(what it wrote, "timeout" or None)"""
+        written, ended = b"", None
+        process = os.pidfd_open(child.pid)
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        poll.register(reader, select.POLLIN)
+        while True:
+            # What it is wrapped in may make it wait for its beginning, however long.
+            ready = dict(poll.poll(self.hang * 1000 if written else None))
+            if process in ready:
+                break
+            new = drained(reader)
+            written += new
+            if reader in ready and not new:
+                # Nobody has it open any longer: the end is all there is to wait for. What had it open may yet be running.
+                poll.unregister(reader)
+            if not ready:
+                ended = "timeout"
+                # faulthandler writes the stacks of all threads to the log.
+                os.killpg(child.pid, signal.SIGABRT)
+                try:
+                    child.wait(5)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                break
+        os.close(process)
+        return written, ended
+
+
+def drained(reader):
+    """All that is in a pipe now."""
+    parts = []
+    try:
+        while part := os.read(reader, 1 << 16):
+            parts.append(part)
+    except BlockingIOError:
+        pass
+    return b"".join(parts)

@@ -1,6 +1,7 @@
 """One class of CPython's tests, in a process of its own: `worker.py EVENTS SUITE CLASS [--only TEST]…`.
 
-Writes a line of JSON to the file EVENTS when a test begins and when it has ended, so that whoever kills us knows which one hung.
+Writes a line of JSON to EVENTS, a pipe with a name, when a test begins and when it has ended, so that whoever kills us knows
+which one hung.
 With `EVENTS SUITE --list` it writes the classes of the suite and their tests.
 """
 
@@ -48,7 +49,7 @@ class Recorder(unittest.TestResult):
         self.failing_parts = {}
 
     def emit(self, **event):
-        # The file is opened for appending, unbuffered: a forked child that unwinds through us cannot write a line twice.
+        # Unbuffered: a forked child that unwinds through us cannot write a line twice.
         os.write(self.events, (json.dumps(event) + "\n").encode())
 
     def outcome(self, test, status, why=""):
@@ -112,7 +113,7 @@ def main():
 
         allcores_substitute.apply()
 
-    events = os.open(options.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    events = os.open(options.events, os.O_WRONLY | os.O_CLOEXEC)
     recorder = Recorder(events)
     owner = os.getpid()
     recorder.emit(began=True)
