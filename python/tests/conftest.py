@@ -2,7 +2,7 @@
 
 - `ctx`: an allcores context, once for each start method. What a test starts must be a function of its module, since spawn
   and forkserver find it by name.
-- `run_script`: a program in an interpreter of its own, with this package on its path.
+- `run_script`: a program in an interpreter of its own, with this package and this folder (for `asleep`) on its path.
 
 A test that hangs fails after the time in `pyproject.toml` (pytest-timeout, by SIGALRM: a test that needs an alarm of its own
 takes another signal). What `run_script` starts is killed after its own `timeout`, with all its children.
@@ -24,6 +24,7 @@ import allcores.multiprocessing
 START_METHODS = ("fork", "spawn", "forkserver")
 #: The folder that holds the package under test: the source tree's, or an environment's site-packages.
 PACKAGE_PATH = str(pathlib.Path(allcores.__file__).parents[1])
+TESTS = str(pathlib.Path(__file__).parent)
 
 if os.environ.get("ALLCORES_TEST_INSTALLED") and not PACKAGE_PATH.startswith(sys.prefix):
     raise pytest.UsageError(f"the installed package is to be tested, and {PACKAGE_PATH} was found")
@@ -67,7 +68,7 @@ def run_script(tmp_path):
     """
     count = 0
 
-    def run(code, *args, python=sys.executable, flags=(), env=None, stdin="", timeout=50, cwd=None):
+    def run(code, *args, python=sys.executable, flags=(), env=None, stdin="", timeout=200, cwd=None):
         nonlocal count
         command = [str(python), *flags]
         if code is not None:
@@ -76,7 +77,7 @@ def run_script(tmp_path):
             file.write_text(textwrap.dedent(code))
             command.append(str(file))
         command += map(str, args)
-        path = os.pathsep.join(filter(None, [PACKAGE_PATH, os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [PACKAGE_PATH, os.environ.get("PYTHONPATH"), TESTS]))
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -274,7 +274,7 @@ FAMILY = """
             multiprocessing.set_start_method(sys.argv[1])
         results = multiprocessing.Queue()
         kinds(0, results)
-        found = [results.get(timeout=40) for _ in range(3)]
+        found = [results.get(timeout=100) for _ in range(3)]
         assert [f[0] for f in found] == [0, 1, 2]
         assert found[0][1:] == found[1][1:] == found[2][1:], found
         assert all(f[2] for f in found)

@@ -19,8 +19,6 @@ import pytest
 
 from allcores.multiprocessing.connection import Client, Connection, Listener, Pipe, wait
 
-FINALISATIONS = int(os.environ.get("ALLCORES_FINALISATIONS", "20"))
-
 
 @pytest.fixture(params=[True, False], ids=["duplex", "simplex"])
 def pipe(request):
@@ -339,18 +337,11 @@ def test_a_child_that_is_killed_in_the_middle_of_a_frame(ctx):
 )  # fmt: skip
 def test_ctrl_c_leaves(run_script, blocked):
     script = f"""
-        import os, signal, sys, threading
+        import signal
         from allcores.multiprocessing.connection import Pipe, wait
+        from asleep import signal_when_asleep
         reader, writer = Pipe()
-        def interrupt():
-            # Asleep in the call: state S of the main thread, in poll or on the socket.
-            while True:
-                with open(f"/proc/{{os.getpid()}}/wchan") as file:
-                    if file.read() not in ("0", ""): break
-                with open(f"/proc/{{os.getpid()}}/syscall") as file:
-                    if file.read().split()[0] in {{"7", "271", "45", "46", "73"}}: break
-            os.kill(os.getpid(), signal.SIGINT)
-        threading.Thread(target=interrupt, daemon=True).start()
+        signal_when_asleep(signal.SIGINT)
         try:
             {blocked}
         except KeyboardInterrupt:
@@ -364,39 +355,19 @@ def test_signal_handlers_that_return_end_no_wait(run_script):
         import signal, threading
         from allcores.multiprocessing.connection import Pipe, wait
         reader, writer = Pipe()
-        seen = []
+        seen, told = [], []
         def handler(*_):
             seen.append(1)
-            if len(seen) == 20:
+            # More, if another signal has come since it was counted; and that one may have told.
+            if len(seen) >= 20 and not told:
+                told.append(1)
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 threading.Thread(target=writer.send, args=("message",)).start()
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        print(reader.recv(), len(seen))
+        print(reader.recv(), len(seen) >= 20)
     """
-    assert run_script(script).ok() == "message 20\n"
-
-
-def test_daemon_threads_while_the_interpreter_ends(run_script):
-    script = """
-        import threading
-        from allcores.multiprocessing.connection import Pipe, wait
-        quiet, other = Pipe()
-        back, forth = Pipe()
-        started = threading.Barrier(5)
-        def loop(function, *args):
-            started.wait()
-            while True:
-                function(*args)
-        def there_and_back():
-            forth.send([1, "two"])
-            back.recv()
-        for work in [(quiet.poll, 0.0001), (wait, [quiet], 0.0001), (there_and_back,), (quiet.recv,)]:
-            threading.Thread(target=loop, args=work, daemon=True).start()
-        started.wait()
-    """
-    for _ in range(FINALISATIONS):
-        assert run_script(script).ok() == ""
+    assert run_script(script).ok() == "message True\n"
 
 
 def test_a_listener_and_a_client():

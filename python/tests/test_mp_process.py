@@ -259,7 +259,7 @@ def _read_all(depth):
         return [text]
     below = mp.get_context("fork").Process(target=_read_all, args=(depth - 1,))
     below.start()
-    return [text, *below.result(30)]
+    return [text, *below.result(90)]
 
 
 def test_forked_children_and_theirs_read_from_nowhere():
@@ -267,4 +267,4 @@ def test_forked_children_and_theirs_read_from_nowhere():
     for _ in range(2):
         process = fork.Process(target=_read_all, args=(2,))
         process.start()
-        assert process.result(60) == ["", "", ""]
+        assert process.result(100) == ["", "", ""]

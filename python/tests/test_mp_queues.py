@@ -13,11 +13,12 @@ from multiprocessing import queues as stock
 from multiprocessing import reduction
 
 import pytest
+from asleep import sleeps, until_asleep
 
 import allcores
 from allcores.multiprocessing import get_context, queues
 
-PATIENCE = 30
+PATIENCE = 100
 
 
 def start(ctx, target, *args, daemon=True):
@@ -282,17 +283,25 @@ def test_closing_is_for_this_process_alone(ctx):
 def test_a_thread_is_not_told_that_nobody_is_left(ctx):
     # A listener waits for a sentinel of its own process, after all others have gone.
     box = ctx.Queue()
-    heard = []
+    heard, about = [], threading.Semaphore(0)
     process = start(ctx, send_big, box, 10)
     ended_well(process)
-    listener = threading.Thread(target=lambda: [heard.append(x) for x in iter(box.get, None)])
+
+    def listen():
+        heard.append(box.get())
+        before.append(sleeps(threading.get_native_id()))
+        about.release()
+        heard.append(box.get())
+
+    before = []
+    listener = threading.Thread(target=listen)
     listener.start()
-    # Longer than the sleeper takes before it looks round for the dead.
-    listener.join(0.1)
-    assert listener.is_alive()
+    about.acquire()
+    # Before its second sleep it looks round for the dead.
+    until_asleep(listener.native_id, before[0] + 1)
     box.put(None)
     listener.join(PATIENCE)
-    assert heard == [b"b" * 10]
+    assert heard == [b"b" * 10, None]
 
 
 def test_objects_are_the_stdlibs_too():
@@ -361,7 +370,7 @@ def test_join_ends_when_a_consumer_was_killed_between_get_and_task_done(ctx):
 
 
 def wait_for_ever(box, report):
-    report.put("waiting")
+    report.put(sleeps())
     box.get()
 
 
@@ -375,7 +384,7 @@ def test_a_consumer_killed_while_it_waits_takes_nothing_along(ctx):
     box, report = ctx.Queue(), ctx.Queue()
     for _ in range(3):
         process = start(ctx, wait_for_ever, box, report)
-        report.get(timeout=PATIENCE)
+        until_asleep(process.pid, report.get(timeout=PATIENCE))
         process.kill()
         process.join()
         box.put("item")
@@ -566,33 +575,24 @@ def test_the_stdlibs_executor_works_on_our_queues(ctx):
 
 @pytest.mark.parametrize("wait", ["box.get()", "box.get(timeout=60)", "full.put(1)", "full.put([1], timeout=60)", "box._reader.poll(None)", "join.join()"])
 def test_ctrl_c_leaves_every_wait(run_script, wait):
-    run_script(f"""
-        import os, signal, threading
+    ended = run_script(f"""
+        import signal
         import allcores.multiprocessing as mp
+        from asleep import signal_when_asleep
         ctx = mp.get_context("fork")
         box, full, join = ctx.Queue(), ctx.Queue(1), ctx.JoinableQueue()
         full.put(0)
         join.put(0)
-        main = threading.get_ident()
-
-        def interrupt():
-            # Whether it comes before the wait or in it: the wait ends.
-            while not done.wait(0.05):
-                signal.pthread_kill(main, signal.SIGINT)
-
-        done = threading.Event()
-        thread = threading.Thread(target=interrupt)
         try:
-            thread.start()
+            signal_when_asleep(signal.SIGINT)
             {wait}
             print("not left")
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            done.set()
-        thread.join()
+            print("left")
         box.put(1)
         assert box.get() == 1 and full.get() == 0
-        """).ok()
+        """)
+    assert ended.ok() == "left\n"
 
 
 def test_a_handler_may_use_the_queue_that_was_interrupted(plain):
@@ -612,39 +612,6 @@ def test_a_handler_may_use_the_queue_that_was_interrupted(plain):
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert seen == [signal.SIGUSR1]
-
-
-# ---- the end of the interpreter
-
-
-def test_daemon_threads_that_wait_while_the_interpreter_exits(run_script):
-    for _ in range(int(os.environ.get("ALLCORES_FINALISATION_RUNS", "20"))):
-        run_script("""
-            import queue, threading
-            import allcores.multiprocessing as mp
-            ctx = mp.get_context("fork")
-            box, full, join, simple = ctx.Queue(), ctx.Queue(1), ctx.JoinableQueue(), ctx.SimpleQueue()
-            full.put(0)
-            running = threading.Barrier(6)
-
-            def loop(step, expected):
-                running.wait()
-                while True:
-                    try:
-                        step()
-                    except expected:
-                        pass
-
-            for step, expected in [
-                (lambda: box.get(timeout=0.0005), queue.Empty),
-                (lambda: box.get(timeout=0.0005) or box.put([1] * 10), queue.Empty),
-                (lambda: full.put([1], timeout=0.0005), queue.Full),
-                (lambda: simple._reader.poll(0.0005), ()),
-                (lambda: (join.put([b"x" * 20_000]), join.get(timeout=1), join.task_done()), ()),
-            ]:
-                threading.Thread(target=loop, args=(step, expected), daemon=True).start()
-            running.wait()
-            """).ok()
 
 
 def test_process_arguments_are_all_that_keeps_a_queue(ctx):

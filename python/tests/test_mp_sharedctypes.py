@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from asleep import sleeps, until_asleep
 
 import allcores
 from allcores.multiprocessing import sharedctypes
@@ -99,27 +100,32 @@ def test_any_lock_will_do(ctx):
         sharedctypes.synchronized(value)
 
 
+def access(value, array, told):
+    told.send(sleeps())
+    return value.value, array[0]
+
+
 def test_an_access_waits_for_the_lock(ctx):
     value, array = ctx.Value("i", 1), ctx.Array("i", [1])
-    read = []
-    with value.get_lock(), array.get_lock():
-        # The holder itself does not wait.
-        value.value += 1
-        array[0] += 1
-        begun = threading.Barrier(2)
+    told, tell = ctx.Pipe(duplex=False)
 
-        def access():
-            begun.wait()
-            read.append((value.value, array[0]))
+    def child_that_waits():
+        child = ctx.Process(target=access, args=(value, array, tell))
+        child.start()
+        until_asleep(child.pid, told.recv())
+        return child
 
-        thread = threading.Thread(target=access)
-        thread.start()
-        begun.wait()
-        value.value += 1
-        array[0] += 1
-        assert not read
-    thread.join()
-    assert read == [(3, 3)]
+    # The holder itself does not wait.
+    with value.get_lock():
+        value.value = 2
+        child = child_that_waits()
+        value.value = 3
+    assert child.result() == (3, 1)
+    with array.get_lock():
+        array[0] = 2
+        child = child_that_waits()
+        array[0] = 3
+    assert child.result() == (3, 3)
 
 
 def hold_and_die(value):

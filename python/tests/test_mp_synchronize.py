@@ -25,14 +25,14 @@ def test_objects_reach_a_child_that_alone_has_them(ctx):
     child = ctx.Process(target=release_when_told, args=(lock, told))
     child.start()
     told.release()
-    assert lock.acquire(timeout=30)
+    assert lock.acquire(timeout=100)
     child.join()
     assert child.exitcode == 0
 
 
 def use(*objects):
     for each in objects:
-        assert each.acquire(timeout=30)
+        assert each.acquire(timeout=100)
 
 
 def test_what_only_the_child_names_lives_until_it_has_it(ctx):
@@ -52,10 +52,10 @@ def test_the_interpreters_own_contexts_carry_them(method):
     condition = synchronize.Condition(lock, ctx=context)
     child = context.Process(target=meet, args=(condition, event, barrier))
     child.start()
-    assert event.wait(30)
+    assert event.wait(100)
     with condition:
         condition.notify()
-    barrier.wait(30)
+    barrier.wait(100)
     child.join()
     assert child.exitcode == 0
 
@@ -63,8 +63,8 @@ def test_the_interpreters_own_contexts_carry_them(method):
 def meet(condition, event, barrier):
     with condition:
         event.set()
-        assert condition.wait(30)
-    barrier.wait(30)
+        assert condition.wait(100)
+    barrier.wait(100)
 
 
 def test_a_forked_child_keeps_what_its_parent_drops():
@@ -164,7 +164,7 @@ def test_set_in_a_handler_of_a_thread_that_waits():
     before = signal.signal(signal.SIGUSR1, lambda *_: event.set())
     try:
         threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1)).start()
-        assert event.wait(30)
+        assert event.wait(100)
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -180,60 +180,28 @@ def test_a_condition_around_any_lock(lock):
         with condition:
             seen.append(0)
             condition.notify()
-            seen.append(condition.wait(30))
+            seen.append(condition.wait(100))
 
     with condition:
         thread = threading.Thread(target=wait)
         thread.start()
-        assert condition.wait(30) and seen == [0]
+        assert condition.wait(100) and seen == [0]
         condition.notify()
     thread.join()
     assert seen == [0, True]
 
 
-def test_daemon_threads_that_wait_while_the_interpreter_ends(run_script):
-    rounds = int(os.environ.get("ALLCORES_FINALISATION_ROUNDS", "20"))
-    for _ in range(rounds):
-        run_script(
-            """
-            import threading
-            from allcores.multiprocessing import synchronize as s
-
-            lock, condition = s.Lock(), s.Condition()
-            lock.acquire()
-
-            def on_condition():
-                with condition:
-                    condition.wait(0.001)
-
-            waits = [
-                lambda: lock.acquire(True, 0.001),
-                lambda: s.Semaphore(0).acquire(True, 0.001),
-                lambda: s.Event().wait(0.001),
-                on_condition,
-            ]
-
-            def loop(wait):
-                while True:
-                    wait()
-
-            for wait in waits:
-                threading.Thread(target=loop, args=(wait,), daemon=True).start()
-            """
-        ).ok()
-
-
 INTERRUPTED_BY_ONE_THAT_ENDS = """
-    import os, signal, sys, time
+    import os, signal, sys
     from allcores import multiprocessing as mp
+    from asleep import sleeps, until_asleep
 
-    def interrupt(parent):
-        try:
-            # 449 is futex_waitv: it listens for deaths as well.
-            while not open(f"/proc/{parent}/syscall").read().startswith("449 "):
-                time.sleep(0.001)
-        except PermissionError:
-            time.sleep(0.1)
+    def interrupt(told):
+        told.send("here")
+        parent, before = os.getppid(), told.recv()
+        # The second sleep of a wait is the one that listens for deaths.
+        until_asleep(parent, before + 1)
+        os.sched_setscheduler(parent, os.SCHED_IDLE, os.sched_param(0))
         os.kill(parent, signal.SIGINT)
         os._exit(0)
 
@@ -249,10 +217,12 @@ INTERRUPTED_BY_ONE_THAT_ENDS = """
         }
         # One processor, and no turn for us before the child has ended: the signal and the death come together.
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-        child = ctx.Process(target=interrupt, args=(os.getpid(),))
+        told, tell = ctx.Pipe()
+        child = ctx.Process(target=interrupt, args=(told,))
         condition.acquire()
         child.start()
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        tell.recv()
+        tell.send(sleeps())
         try:
             waits[sys.argv[1]]()
         except KeyboardInterrupt:
@@ -264,4 +234,4 @@ INTERRUPTED_BY_ONE_THAT_ENDS = """
 
 @pytest.mark.parametrize("what", ["event", "queue", "condition", "semaphore", "barrier"])
 def test_a_signal_of_a_process_that_ends_at_once_is_heard(run_script, what):
-    assert run_script(INTERRUPTED_BY_ONE_THAT_ENDS, what, timeout=20).ok() == "interrupted\n"
+    assert run_script(INTERRUPTED_BY_ONE_THAT_ENDS, what).ok() == "interrupted\n"

@@ -41,5 +41,10 @@ def test_a_script_that_hangs_is_killed_with_its_children(run_script):
         time.sleep(10_000)
     """
     # Its output ends only when the last process that holds it is gone.
-    with pytest.raises(pytest.fail.Exception, match="still running(.|\n)*hung"):
-        run_script(code, timeout=2)
+    for patience in (1, 10, 100):
+        with pytest.raises(pytest.fail.Exception, match="still running") as told:
+            run_script(code, timeout=patience)
+        # A busy machine may not have begun with it.
+        if "hung\nhung" in str(told.value):
+            return
+    pytest.fail(str(told.value))

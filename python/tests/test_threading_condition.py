@@ -63,7 +63,7 @@ def test_waiters_are_woken_in_turn(make):
     def wait(number):
         with condition:
             waiting.release()
-            assert condition.wait(60)
+            assert condition.wait(100)
             woken.append(number)
             waiting.release()
 
@@ -147,7 +147,7 @@ def test_a_recursive_lock_is_released_in_full_and_held_as_often_again():
     with condition, condition:
         waker = threading.Thread(target=lambda: condition.acquire() and (condition.notify(), condition.release()))
         waker.start()
-        assert condition.wait(60)
+        assert condition.wait(100)
         assert condition._lock._recursion_count() == 2
     assert not condition.locked()
 
@@ -159,7 +159,7 @@ def test_many_more_waiters_than_there_is_room_for_at_first():
     def wait():
         with condition:
             waiting.release()
-            return condition.wait(60)
+            return condition.wait(100)
 
     threads = [threading.Thread(target=wait) for _ in range(200)]
     for thread in threads:

@@ -221,7 +221,7 @@ def test_an_event_that_is_cleared_at_once_wakes_all_the_same():
 
     def wait():
         ready.release()
-        return event.wait(60)
+        return event.wait(100)
 
     threads = [threading.Thread(target=wait) for _ in range(3)]
     for thread in threads:

@@ -101,7 +101,8 @@ def test_a_handler_may_use_what_it_has_interrupted():
         event.clear()
         semaphore.release()
         semaphore.acquire(False)
-        if signals == 300:
+        # More, if other signals have come since it was counted.
+        if signals >= 300:
             stop.set()
 
     def send():
@@ -220,107 +221,14 @@ def test_a_thread_that_vanished_has_no_result():
     in_fork(check)
 
 
-DAEMONS = """
-    import threading as stock
-
-    import allcores.threading as threading
-    from allcores import queue
-
-    def held(lock):
-        lock.acquire()
-        return lock
-
-    class Foreign:
-        def __init__(self):
-            self._lock = stock.Lock()
-            self.acquire, self.release = self._lock.acquire, self._lock.release
-
-        def __enter__(self):
-            return self.acquire()
-
-        def __exit__(self, *exc_info):
-            self.release()
-
-    def wait_for(condition):
-        def wait():
-            with condition:
-                condition.wait(0.0005)
-                condition.notify()
-        return wait
-
-    def pass_barrier():
-        try:
-            barrier.wait(0.0005)
-        except threading.BrokenBarrierError:
-            barrier.reset()
-
-    def action():
-        sum(range(50))
-
-    def start():
-        thread = threading.Thread(target=action, daemon=True)
-        thread.start()
-        try:
-            thread.result(0.0005)
-        except TimeoutError:
-            pass
-
-    lock, rlock = held(threading.Lock()), held(threading.RLock())
-    semaphore, event = threading.Semaphore(0), threading.Event()
-    barrier, alone = threading.Barrier(3), threading.Barrier(1, action)
-    shared = threading.Lock()
-
-    def with_lock():
-        with shared:
-            sum(range(20))
-
-    LOOPS = [
-        lambda: lock.acquire(timeout=0.0005),
-        lambda: rlock.acquire(timeout=0.0005),
-        lambda: semaphore.acquire(timeout=0.0005),
-        lambda: event.wait(0.0005),
-        wait_for(threading.Condition()),
-        wait_for(threading.Condition(threading.Lock())),
-        wait_for(threading.Condition(stock.Lock())),
-        wait_for(threading.Condition(Foreign())),
-        pass_barrier,
-        alone.wait,
-        with_lock,
-        with_lock,
-        start,
-    ]
-    began = threading.Semaphore(0)
-
-    def forever(step):
-        step()
-        began.release()
-        while True:
-            step()
-
-    for step in LOOPS:
-        threading.Thread(target=forever, args=(step,), daemon=True).start()
-    for _ in LOOPS:
-        began.acquire()
-"""
-
-
-@pytest.mark.timeout(1800)
-def test_daemons_that_wait_while_the_interpreter_ends(run_script):
-    # More with ALLCORES_EXIT_RUNS.
-    for _ in range(int(os.environ.get("ALLCORES_EXIT_RUNS", 20))):
-        assert run_script(DAEMONS).ok() == ""
-
-
 def test_ctrl_c_ends_a_program_that_waits(run_script):
     program = """
-        import os, signal
+        import signal
         import allcores.threading as threading
-
-        def interrupt():
-            os.kill(os.getpid(), signal.SIGINT)
+        from asleep import signal_when_asleep
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Timer(0.05, interrupt).start()
+        signal_when_asleep(signal.SIGINT)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

@@ -65,6 +65,7 @@ enum Command {
     /// Build the Python package in place: `PYTHONPATH=python python3` finds it
     Develop,
     Conformance(python::Conformance),
+    Finalisation(python::Finalisation),
     /// Build the documentation; a warning is an error
     Docs,
     /// What continuous integration runs: the script .ci/run
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         Command::Fuzz { target, seconds } => commands::fuzz(target, seconds),
         Command::Develop => python::develop(),
         Command::Conformance(conformance) => conformance.run(),
+        Command::Finalisation(finalisation) => finalisation.run(),
         Command::Docs => commands::docs(),
         Command::Ci => commands::ci(),
     }

@@ -10,7 +10,7 @@ use clap::Args;
 use environment::{Chosen, Purpose, choose, folder, prepare, python};
 use interpreters::Interpreter;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Builds the extension module and puts it beside the Python files, so that `PYTHONPATH=python` finds the package.
 pub(crate) fn develop() -> ExitCode {
@@ -49,7 +49,17 @@ fn on_each(commands: impl Fn(&Interpreter) -> Vec<Task>) -> Plan {
     Plan::part(tasks, left_out)
 }
 
-/// Our own tests, on the wheel as it is installed.
+/// pytest on our own tests, with the wheel as it is installed.
+fn pytest(one: &Interpreter, tests: &str) -> Command {
+    let mut pytest = python(one, Purpose::Test);
+    // -P: the source tree must not be found before the wheel.
+    pytest.args(["-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+    pytest.args(["--rootdir", "python", "-c", "python/pyproject.toml", tests]);
+    pytest.env("ALLCORES_TEST_INSTALLED", "1");
+    pytest
+}
+
+/// Our own tests.
 pub(crate) fn tests() -> Plan {
     on_each(|one| {
         let mut metadata = python(one, Purpose::Test);
@@ -60,20 +70,7 @@ pub(crate) fn tests() -> Plan {
             "import maturin; print(maturin.prepare_metadata_for_build_wheel('../target/python'))",
         ]);
         metadata.env("PATH", with_path(one));
-        let mut pytest = python(one, Purpose::Test);
-        // -P: the source tree must not be found before the wheel.
-        pytest.args([
-            "-P",
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "--rootdir",
-        ]);
-        pytest.args(["python", "-c", "python/pyproject.toml", "python/tests"]);
-        pytest.env("ALLCORES_TEST_INSTALLED", "1");
-        vec![(metadata, RUN), (pytest, RUN)]
+        vec![(metadata, RUN), (pytest(one, "python/tests"), RUN)]
     })
 }
 
@@ -226,6 +223,39 @@ impl Conformance {
             )),
             Err(plan) => carry_out(plan),
         }
+    }
+}
+
+/// End the interpreter while daemon threads wait on each primitive, queue and connection, more often than `test` does
+#[derive(Args)]
+pub(crate) struct Finalisation {
+    /// How often for each kind of wait; a tenth of it for children, each of which is an interpreter
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Only on this version, such as 3.13 (may be given several times); otherwise on every one found
+    #[arg(long, value_name = "VERSION")]
+    python: Vec<String>,
+    /// Only this kind: threading, queue, synchronize, mp_queues, connection, process or children
+    kind: Option<String>,
+}
+
+impl Finalisation {
+    pub(crate) fn run(&self) -> ExitCode {
+        let chosen = match choose(&self.python, true) {
+            Ok(chosen) => chosen,
+            Err(plan) => return carry_out(plan),
+        };
+        let mut tasks = prepare(&chosen.interpreters, Purpose::Test);
+        for one in &chosen.interpreters {
+            let mut run = pytest(one, "python/tests/test_finalisation.py");
+            run.arg("-v");
+            if let Some(kind) = &self.kind {
+                run.args(["-k", &format!("[{kind}]")]);
+            }
+            run.env("ALLCORES_FINALISATION_ROUNDS", self.rounds.to_string());
+            tasks.push((run, WATCHED));
+        }
+        carry_out(Plan::part(tasks, chosen.left_out))
     }
 }
 
