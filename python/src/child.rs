@@ -81,6 +81,7 @@ impl ChildFiles {
         self.sentinel.store(sentinel, Release);
     }
 
+    /// The file for its result, as long as nobody has taken that.
     #[getter]
     fn outcome(&self) -> Option<RawFd> {
         Some(self.outcome.load(Acquire)).filter(|&descriptor| descriptor != NONE)
@@ -93,6 +94,7 @@ impl ChildFiles {
         }
     }
 
+    /// Closes them, as a finalizer does.
     fn __call__(&self) {
         self.close();
     }
