@@ -152,19 +152,18 @@ impl Semaphore {
     #[inline]
     pub fn permit(&self) -> Permit<'_> {
         self.acquire();
-        Permit { semaphore: self }
+        Permit::new(self)
     }
 
     /// Takes a permit if there is one, to be returned when the value is dropped.
     #[inline]
     pub fn try_permit(&self) -> Option<Permit<'_>> {
-        self.try_acquire().then(|| Permit { semaphore: self })
+        self.try_acquire().then(|| Permit::new(self))
     }
 
     /// Waits for a permit for `timeout` at most, to be returned when the value is dropped.
     pub fn permit_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
-        self.acquire_timeout(timeout)
-            .then(|| Permit { semaphore: self })
+        self.acquire_timeout(timeout).then(|| Permit::new(self))
     }
 
     /// For tests: the same Semaphore through another mapping of the arena. Not part of the API.
@@ -209,16 +208,32 @@ impl fmt::Debug for Semaphore {
 
 /// A permit of a [`Semaphore`], returned when it is dropped.
 #[must_use = "the permit is returned when this is dropped"]
-#[derive(Debug)]
 pub struct Permit<'a> {
-    semaphore: &'a Semaphore,
+    /// As in Lock's guard: what the handle need not be read again for.
+    words: &'a sync::Semaphore,
+    scope: sync::Scope,
+}
+
+impl<'a> Permit<'a> {
+    #[inline]
+    fn new(semaphore: &'a Semaphore) -> Permit<'a> {
+        let (words, scope) = semaphore.words();
+        Permit { words, scope }
+    }
 }
 
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
         // More permits than there may be means that somebody returned ours: nothing is left to do.
-        let _ = self.semaphore.release();
+        // SAFETY: the cell is held by the handle that we borrow.
+        let _ = unsafe { sync::Semaphore::release(self.words, self.scope, 1) };
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").finish_non_exhaustive()
     }
 }
 
