@@ -209,25 +209,35 @@ impl fmt::Debug for Semaphore {
 /// A permit of a [`Semaphore`], returned when it is dropped.
 #[must_use = "the permit is returned when this is dropped"]
 pub struct Permit<'a> {
-    /// As in Lock's guard: what the handle need not be read again for.
+    /// One word, and the one that the release needs: what is read or written between two exchanges takes as long as it looks.
     words: &'a sync::Semaphore,
-    scope: sync::Scope,
 }
 
 impl<'a> Permit<'a> {
     #[inline]
     fn new(semaphore: &'a Semaphore) -> Permit<'a> {
-        let (words, scope) = semaphore.words();
-        Permit { words, scope }
+        Permit {
+            words: semaphore.handle.body(),
+        }
+    }
+
+    /// Somebody waits, perhaps.
+    #[cold]
+    fn return_slowly(&self) {
+        let scope = arena::scope_of(std::ptr::from_ref(self.words).cast());
+        // More permits than there may be means that somebody returned ours: nothing is left to do.
+        // SAFETY: the cell is held by the handle that we borrow.
+        let _ = unsafe { sync::Semaphore::release(self.words, scope, 1) };
     }
 }
 
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        // More permits than there may be means that somebody returned ours: nothing is left to do.
         // SAFETY: the cell is held by the handle that we borrow.
-        let _ = unsafe { sync::Semaphore::release(self.words, self.scope, 1) };
+        if !unsafe { sync::Semaphore::release_at_once(self.words, 1) } {
+            self.return_slowly();
+        }
     }
 }
 

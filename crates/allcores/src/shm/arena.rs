@@ -68,6 +68,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arena> {
         .filter_map(|place| unsafe { place.load(Acquire).as_ref() })
 }
 
+/// The scope of the cell whose contents begin at `address`.
+///
+/// # Panics
+/// If no arena is mapped there.
+pub(crate) fn scope_of(address: *const ()) -> Scope {
+    let arena = all().find(|arena| arena.line_of(address).is_some());
+    arena.expect("a cell lies in a mapped arena").scope()
+}
+
 /// The common arena, created or mapped on first use.
 pub(crate) fn common() -> Result<&'static Arena, ShmError> {
     let mut common = COMMON.lock();

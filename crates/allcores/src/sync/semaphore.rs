@@ -71,6 +71,20 @@ impl Semaphore {
     /// Takes one permit if there is one.
     #[inline]
     pub fn try_acquire(&self) -> bool {
+        let word = self.word.load(Relaxed);
+        if count(word) > 0 {
+            return self
+                .word
+                .compare_exchange(word, word - 1, Acquire, Relaxed)
+                .is_ok()
+                || self.try_acquire_again();
+        }
+        false
+    }
+
+    /// Somebody was quicker, but may have left something.
+    #[cold]
+    fn try_acquire_again(&self) -> bool {
         let mut word = self.word.load(Relaxed);
         while count(word) > 0 {
             match self
@@ -139,21 +153,30 @@ impl Semaphore {
         scope: Scope,
         permits: u32,
     ) -> Result<(), TooManyPermits> {
+        // SAFETY: as the caller promises.
+        if unsafe { Semaphore::release_at_once(this, permits) } {
+            return Ok(());
+        }
+        // SAFETY: nothing has been released.
+        unsafe { Semaphore::release_slow(this, scope, permits) }
+    }
+
+    /// The fast half of [`Semaphore::release`]: for permits that nobody waits for. If it says no, nothing has changed.
+    ///
+    /// # Safety
+    /// As for [`Semaphore::release`].
+    #[inline]
+    pub unsafe fn release_at_once(this: *const Semaphore, permits: u32) -> bool {
         // SAFETY: live at entry, as the caller promises; not touched after the permits are out.
         let semaphore = unsafe { &*this };
         let word = semaphore.word.load(Relaxed);
         // Nobody waits: with the bit set the word is more than any number of permits. A test for both keeps this short.
         // Release: whoever takes these permits sees what we wrote.
-        if u64::from(word) + u64::from(permits) <= u64::from(semaphore.max.load(Relaxed))
+        u64::from(word) + u64::from(permits) <= u64::from(semaphore.max.load(Relaxed))
             && semaphore
                 .word
                 .compare_exchange(word, word + permits, Release, Relaxed)
                 .is_ok()
-        {
-            return Ok(());
-        }
-        // SAFETY: nothing has been released.
-        unsafe { Semaphore::release_slow(this, scope, permits) }
     }
 
     /// Somebody waits, or is at the word this very moment, or there would be too many.
