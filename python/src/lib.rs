@@ -21,6 +21,8 @@ mod _allcores {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::only_in_the_main_interpreter()?;
+        // Python's handlers run when a wait comes back, never within the signal itself.
+        allcores::face::tell_of_signals();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::child::register(module)?;
         super::threading::register(module)?;

@@ -235,3 +235,55 @@ INTERRUPTED_BY_ONE_THAT_ENDS = """
 @pytest.mark.parametrize("what", ["event", "queue", "condition", "semaphore", "barrier"])
 def test_a_signal_of_a_process_that_ends_at_once_is_heard(run_script, what):
     assert run_script(INTERRUPTED_BY_ONE_THAT_ENDS, what).ok() == "interrupted\n"
+
+
+# A signal that comes as a sleep ends because its time has passed: the kernel tells of the time alone.
+INTERRUPTED_AS_A_SLEEP_ENDS = """
+    import os, signal, sys, time
+    from allcores import multiprocessing as mp
+
+    def interrupt(parent):
+        try:
+            # 202 is futex, in which a wait begins; after some milliseconds it goes on in futex_waitv, 449.
+            while os.sched_getscheduler(parent) != os.SCHED_IDLE or not open(
+                f"/proc/{parent}/syscall"
+            ).read().startswith(("202 ", "449 ")):
+                time.sleep(0.0005)
+        except PermissionError:
+            time.sleep(0.003)
+        os.kill(parent, signal.SIGINT)
+        # The processor is ours until the first sleep's time has passed as well.
+        until = time.monotonic() + 0.05
+        while time.monotonic() < until:
+            pass
+        signal.pause()
+
+    if __name__ == "__main__":
+        ctx = mp.get_context("fork")
+        event, queue, condition, semaphore, barrier = ctx.Event(), ctx.SimpleQueue(), ctx.Condition(), ctx.Semaphore(0), ctx.Barrier(2)
+        waits = {
+            "event": event.wait,
+            "queue": queue.get,
+            "condition": condition.wait,
+            "semaphore": semaphore.acquire,
+            "barrier": barrier.wait,
+        }
+        # One processor, and no turn for us while the child is busy.
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        child = ctx.Process(target=interrupt, args=(os.getpid(),), daemon=True)
+        condition.acquire()
+        child.start()
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            waits[sys.argv[1]]()
+        except KeyboardInterrupt:
+            print("interrupted")
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        child.terminate()
+        child.join()
+"""
+
+
+@pytest.mark.parametrize("what", ["event", "queue", "condition", "semaphore", "barrier"])
+def test_a_signal_that_comes_as_a_sleep_ends_is_heard(run_script, what):
+    assert run_script(INTERRUPTED_AS_A_SLEEP_ENDS, what).ok() == "interrupted\n"

@@ -185,3 +185,9 @@ pub fn after_fork_in_parent() {
 pub fn after_fork_in_child() {
     forks::in_child();
 }
+
+/// For a face whose signal handlers have a second half that runs when a wait of the main thread comes back: the waits come back
+/// where a signal may have gone by unseen, as if interrupted. Rarely, and never for a wait of less than five milliseconds.
+pub fn tell_of_signals() {
+    crate::sync::sleep::tell_of_signals();
+}

@@ -1,14 +1,15 @@
 //! One way to sleep, for every primitive: first on the word alone, and when that lasts, on the word *and* on every sign
 //! that somebody died. Short waits pay nothing for the second; a death is learned a few milliseconds late at most.
 
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::Scope;
 use crate::registry;
 use crate::sys::clock::Deadline;
 use crate::sys::futex::{self, Slept, SleptAny, WaitWord};
-use crate::sys::identity::EndingsHeard;
+use crate::sys::identity::{self, EndingsHeard};
 
 /// How long a sleeper listens to its word alone.
 ///
@@ -21,6 +22,29 @@ const POLL: Duration = Duration::from_millis(5);
 /// Where the word lies, among those slept on, that moves when somebody joins, or a thread ends.
 const MOVED: usize = 1;
 
+/// Whether the main thread's signal handlers have a second half, which runs between two sleeps: see [`tell_of_signals`].
+static TELLS: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The word at whose wait this thread was told last: the wait that is taken up again there listens for deaths at once.
+    static TOLD_AT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// From now on the main thread's waits end as if interrupted where a signal may have come that the kernel did not tell of.
+///
+/// It tells of one that ends a sleep. One that comes as the sleep ends for another reason, or between two sleeps, runs its
+/// handler all the same; but where that only leaves word for somebody else, as Python's do, it would stay there until the
+/// wait is over. So a wait is never in its second sleep for longer than [`UNARMED`] without having come back once since the
+/// first.
+pub(crate) fn tell_of_signals() {
+    TELLS.store(true, Relaxed);
+}
+
+/// Whether this thread is one that is told.
+fn is_told() -> bool {
+    TELLS.load(Relaxed) && identity::thread_number() == identity::main_number()
+}
+
 /// A wait in progress.
 pub(crate) struct Sleeper {
     scope: Scope,
@@ -31,6 +55,8 @@ pub(crate) struct Sleeper {
     armed_from: Option<Deadline>,
     /// It was woken by a bell. The kernel then says nothing of a signal that came as well.
     signal_may_hide: bool,
+    /// A sleep ended by a wake-up that came to nothing. The kernel says nothing of a signal then, either.
+    woken: bool,
 }
 
 impl Sleeper {
@@ -41,6 +67,7 @@ impl Sleeper {
             heeds_threads: scope.is_shared(),
             armed_from: None,
             signal_may_hide: false,
+            woken: false,
         }
     }
 
@@ -56,7 +83,8 @@ impl Sleeper {
     /// asked after the signs of death have been noted and before the sleep, so that no death falls between.
     ///
     /// May say that it was interrupted when it was not: instead of the sleep after one that a bell ended. Who sends a signal
-    /// and ends at once rings the bell before the receiver runs, and the sleep tells of the bell alone.
+    /// and ends at once rings the bell before the receiver runs, and the sleep tells of the bell alone. To those who are
+    /// [told](tell_of_signals) also where a time of our own has passed.
     pub(crate) fn sleep(
         &mut self,
         word: &AtomicU32,
@@ -64,11 +92,11 @@ impl Sleeper {
         worthwhile: impl Fn() -> bool,
     ) -> Slept {
         let shared = self.scope.is_shared();
-        if !self.heeds_threads {
-            return futex::wait(word, expected, shared, self.deadline);
-        }
         if deaf() {
             return futex::wait(word, expected, shared, self.deadline);
+        }
+        if !self.heeds_threads {
+            return self.sleep_alone(word, expected);
         }
         if std::mem::take(&mut self.signal_may_hide) {
             return Slept::Interrupted;
@@ -76,17 +104,34 @@ impl Sleeper {
         let first = self.armed_from.is_none();
         if first {
             self.scope.be_heard();
+            if is_told() && TOLD_AT.take() == place(word) {
+                self.armed_from = Some(Deadline::NOW);
+                return self.sleep_armed(word, expected, &worthwhile);
+            }
         }
         let armed_from = *self
             .armed_from
             .get_or_insert_with(|| Deadline::after(UNARMED));
         if first || !armed_from.has_passed() {
-            return match futex::wait(word, expected, shared, armed_from.min(self.deadline)) {
-                Slept::TimedOut if !self.deadline.has_passed() => Slept::Woken,
-                slept => slept,
-            };
+            let until = armed_from.min(self.deadline);
+            let slept = futex::wait(word, expected, shared, until);
+            self.woken = slept == Slept::Woken;
+            return self.unless_mine(slept, word);
         }
         self.sleep_armed(word, expected, &worthwhile)
+    }
+
+    /// Nobody's end matters: the word alone.
+    fn sleep_alone(&mut self, word: &AtomicU32, expected: u32) -> Slept {
+        let shared = self.scope.is_shared();
+        if std::mem::take(&mut self.woken) && is_told() {
+            let slept = futex::wait(word, expected, shared, self.deadline.at_most(UNARMED));
+            self.woken = slept == Slept::Woken;
+            return self.unless_mine(slept, word);
+        }
+        let slept = futex::wait(word, expected, shared, self.deadline);
+        self.woken = slept == Slept::Woken;
+        slept
     }
 
     /// [`Sleeper::sleep`] while the low half of `word` holds `expected`.
@@ -131,11 +176,17 @@ impl Sleeper {
             Some(soon) => self.deadline.at_most(soon),
             None => self.deadline,
         };
+        if std::mem::take(&mut self.woken) && is_told() {
+            until = until.at_most(UNARMED);
+        }
         if futex::can_wait_any() {
             // SAFETY: `word` is borrowed for the whole call; the others are static, or lie in an arena, which is never
             // unmapped.
             match unsafe { futex::wait_any(&words[..=watch.words], until) } {
-                SleptAny::WokenBy(0) => return Slept::Woken,
+                SleptAny::WokenBy(0) => {
+                    self.woken = true;
+                    return Slept::Woken;
+                }
                 // Who moved this word has woken all that sleep on it. To pass it on would wake those who already sleep again
                 // on its new value, and they would wake us: without end.
                 SleptAny::WokenBy(MOVED) => {
@@ -148,22 +199,34 @@ impl Sleeper {
                     words[other].wake_all();
                     return Slept::Woken;
                 }
-                SleptAny::Other(slept) => return self.unless_mine(slept),
+                SleptAny::Other(slept) => {
+                    // A word had changed before the sleep.
+                    self.woken = slept == Slept::Woken;
+                    return self.unless_mine(slept, word);
+                }
                 SleptAny::Unavailable => {}
             }
         }
         until = until.at_most(POLL);
-        self.unless_mine(futex::wait(word, expected, self.scope.is_shared(), until))
+        let slept = futex::wait(word, expected, self.scope.is_shared(), until);
+        self.unless_mine(slept, word)
     }
 
     /// A time-out of our own making is no time-out of the caller's.
-    fn unless_mine(&self, slept: Slept) -> Slept {
-        if slept == Slept::TimedOut && !self.deadline.has_passed() {
-            Slept::Woken
-        } else {
-            slept
+    fn unless_mine(&self, slept: Slept, word: &AtomicU32) -> Slept {
+        if slept != Slept::TimedOut || self.deadline.has_passed() {
+            return slept;
         }
+        if is_told() {
+            TOLD_AT.set(place(word));
+            return Slept::Interrupted;
+        }
+        Slept::Woken
     }
+}
+
+fn place(word: &AtomicU32) -> usize {
+    std::ptr::from_ref(word).addr()
 }
 
 /// For the control of the tests that kill: with `ALLCORES_TEST_DEAF=1` a debug build hears of no death, and they must see it.
