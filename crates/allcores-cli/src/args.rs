@@ -34,7 +34,7 @@ impl Default for Command {
 /// Counts the word frequencies of all text below a folder, three ways: serially, with Threads and with Processes.
 /// With --python also in Python, with its own threads and processes and with those of the package allcores.
 ///
-/// Each way reads the same files from disk and counts them as often as the serial way could in two seconds. All ways
+/// Each way reads the same files from disk and counts them as often as the serial way could in three seconds. All ways
 /// must come to the same totals: it is checked, and they are then compared by the time they took.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -63,7 +63,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_WORKERS.into()))]
     pub(crate) processes: Option<u32>,
 
-    /// How often each way counts the text [default: as often as the serial way can in two seconds]
+    /// How often each way counts the text [default: as often as the serial way can in three seconds]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) passes: Option<u64>,
 

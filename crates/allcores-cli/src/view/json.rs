@@ -24,6 +24,8 @@ struct WayResult {
     workers: u32,
     seconds: f64,
     cpu_seconds: f64,
+    /// The part of all processors' time that others had meanwhile, from 0 to 1; null if that is not known.
+    others: Option<f64>,
     /// Over the serial way; null if that was not run.
     speed_up: Option<f64>,
     totals: WayTotals,
@@ -53,6 +55,7 @@ pub(crate) fn print(report: &Report) -> io::Result<()> {
             workers: outcome.workers,
             seconds: outcome.seconds,
             cpu_seconds: outcome.cpu_seconds,
+            others: outcome.others,
             speed_up: report.speed_up(outcome),
             totals: WayTotals {
                 files: totals.files / totals.passes,

@@ -4,6 +4,9 @@ use crate::cmd::demo::report::Report;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
+/// Less than that changes little.
+const DISTURBED: f64 = 0.05;
+
 /// Prints the report on stdout.
 pub(crate) fn print(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -51,6 +54,13 @@ pub(crate) fn print(report: &Report) -> io::Result<()> {
         writeln!(
             out,
             "Python counted once: its times are multiplied by {passes}."
+        )?;
+    }
+    if let Some(others) = report.others().filter(|others| *others >= DISTURBED) {
+        let percent = others * 100.0;
+        writeln!(
+            out,
+            "Others had up to {percent:.0} % of the processors meanwhile: times and speed-ups are not what a quiet machine gives."
         )?;
     }
     match report.differences().as_slice() {

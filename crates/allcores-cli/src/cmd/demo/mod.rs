@@ -26,8 +26,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Long enough for the start of a process to be small against it.
-const SERIAL_TAKES: Duration = Duration::from_secs(2);
+/// Long enough for the start of processes, and the merging of their tables, to be small against it.
+const SERIAL_TAKES: Duration = Duration::from_secs(3);
 
 /// Workers tell of their progress when they have counted so much.
 const REPORT_EVERY: u64 = 1 << 20;
@@ -102,7 +102,7 @@ fn usable_cpus() -> u32 {
     cpu_count().min(MOST_WORKERS as usize) as u32
 }
 
-/// Counts the text so often; if that is not said, serially for two seconds, and otherwise once, as there is nothing to be
+/// Counts the text so often; if that is not said, serially for three seconds, and otherwise once, as there is nothing to be
 /// measured against.
 fn count_one_way(
     way: Way,
@@ -123,6 +123,7 @@ fn count_one_way(
     let open_ended = way == Way::Serial && passes.is_none();
     let bytes = (!open_ended).then(|| fixed.saturating_mul(work.bytes()));
     let progress = Progress::start(way.name(), bytes);
+    let machine = cpu::Machine::now();
     if let Some((library, kind)) = in_python(way) {
         let python = args
             .interpreter()
@@ -133,6 +134,7 @@ fn count_one_way(
             workers,
             seconds: counted.seconds,
             cpu_seconds: counted.cpu_seconds,
+            others: machine.others(),
             totals: counted.totals,
         });
     }
@@ -143,12 +145,14 @@ fn count_one_way(
         _ => processes::count(work, fixed, workers, &progress),
     }?;
     let (seconds, cpu_seconds) = (clock.elapsed().as_secs_f64(), cpu::used() - cpu);
+    let others = machine.others();
     drop(progress);
     Ok(Outcome {
         way,
         workers,
         seconds,
         cpu_seconds,
+        others,
         totals,
     })
 }

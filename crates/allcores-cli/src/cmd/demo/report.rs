@@ -12,6 +12,8 @@ pub(crate) struct Outcome {
     /// From the call to the finished totals: workers started, text counted, tables merged, workers ended.
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
+    /// The part of all processors' time that others had meanwhile, from 0 to 1, if that is known.
+    pub(crate) others: Option<f64>,
     pub(crate) totals: Totals,
 }
 
@@ -29,6 +31,12 @@ impl Report {
     pub(crate) fn speed_up(&self, outcome: &Outcome) -> Option<f64> {
         let serial = self.outcomes.iter().find(|o| o.way == Way::Serial)?;
         Some(serial.seconds / outcome.seconds)
+    }
+
+    /// The most that others had of the processors while any way ran.
+    pub(crate) fn others(&self) -> Option<f64> {
+        let known = self.outcomes.iter().filter_map(|outcome| outcome.others);
+        known.max_by(f64::total_cmp)
     }
 
     /// In what the ways differ from the first one; nothing if all came to the same totals.
