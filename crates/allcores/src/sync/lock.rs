@@ -117,7 +117,7 @@ impl Lock {
         deadline: Deadline,
         heirs: &dyn Heirs,
     ) -> Acquired {
-        let mut spin = Spin::new(scope);
+        let mut spin = Spin::of_lock(scope);
         let mut sleeper = if heirs.heed_threads() {
             Sleeper::heeding_threads(scope, deadline)
         } else {
