@@ -28,7 +28,6 @@ __all__ = [
     "LongMessage",
     "RLock",
     "Reducers",
-    "Reducers",
     "SemLock",
     "SemaphoreBase",
     "SharedBarrier",

@@ -20,6 +20,7 @@ from allcores.multiprocessing._pickling import atom as _atom
 from allcores.multiprocessing._pickling import idle as _idle
 from allcores.multiprocessing._pickling import loads as _loads
 from allcores.multiprocessing._queue_ends import Ends as _Ends
+from allcores.queue import ShutDown
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -91,7 +92,7 @@ class Queue(_Ends, _stock.Queue):
     def put(self, obj, block=True, timeout=None):
         """Put an item: raises what pickling it raises, and queue.Full if there is no room in time.
 
-        ValueError after `close`.
+        ValueError after `close`, queue.ShutDown after `shutdown`.
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
@@ -99,7 +100,7 @@ class Queue(_Ends, _stock.Queue):
             if not self._put(_atom(obj), block, timeout):
                 raise Full
             return
-        if not block and self._core.full():
+        if not block and self._core.full() and not self._core.is_shutdown():
             raise Full
         try:
             kit = _idle.pop()
@@ -120,7 +121,7 @@ class Queue(_Ends, _stock.Queue):
     def get(self, block=True, timeout=None):
         """Get the next item: raises queue.Empty if there is none in time, and what unpickling it raises.
 
-        ValueError after `close`.
+        ValueError after `close`, queue.ShutDown after `shutdown` once nothing is left.
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
@@ -155,6 +156,27 @@ class Queue(_Ends, _stock.Queue):
         if self._core.has_put():
             self._reader.close()
             self._writer.close()
+
+    @property
+    def is_shutdown(self):
+        """Whether somebody, in whatever process, has shut it down."""
+        return self._core.is_shutdown()
+
+    def shutdown(self, immediate=False):
+        """Shut it down for all who have it, as `queue.Queue.shutdown` does: `put` raises queue.ShutDown from now on, and `get`
+        once nothing is left. Who waits in them is woken.
+
+        If it is `immediate`, what is there is dropped, and counts as done. Before Python 3.13 the exception is
+        allcores.queue.ShutDown.
+        """
+        core = self._core
+        core.shutdown()
+        try:
+            while immediate:
+                if core.get(False) is not None and self._joinable:
+                    core.task_done()
+        except ShutDown:
+            pass
 
     def join_thread(self):
         """Returns at once: there is no thread, and what was put is in the queue."""

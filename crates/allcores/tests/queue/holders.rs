@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use allcores::multiprocessing::queue::{GetError, PutError};
+use allcores::multiprocessing::queue::{GetError, PutError, Stopped};
 use allcores::multiprocessing::{Connection, Pipe, Process, Queue};
+use allcores::sync::Deadline;
 
 use super::util::{asleep, kill, patience, process_asleep, sleeping_in, tid, until};
 
@@ -314,4 +315,67 @@ fn one_who_waits_in_vain_is_not_told_of_others_queues() {
     end.recv().unwrap();
     drop(end);
     holder.join().unwrap();
+}
+
+/// A door that a signal ends is gone through again, with the same deadline, as Python's queues do: another test here sends
+/// signals to the whole process.
+fn through<R, E>(
+    deadline: Deadline,
+    mut door: impl FnMut(Deadline) -> Result<R, Stopped<E>>,
+) -> Result<R, E> {
+    loop {
+        match door(deadline) {
+            Ok(passed) => return Ok(passed),
+            Err(Stopped::Failed(error)) => return Err(error),
+            Err(Stopped::Interrupted) => {}
+        }
+    }
+}
+
+fn taken(queue: &Queue<u64>, wait: Duration, heeds_holders: bool) -> Result<(), GetError> {
+    through(Deadline::after(wait), |deadline| {
+        let taken = queue.take_or_stop(deadline, heeds_holders, |_| ());
+        taken.map(|_| ())
+    })
+}
+
+fn found(queue: &Queue<u64>, deadline: Deadline, heeds_holders: bool) -> Result<bool, GetError> {
+    through(deadline, |deadline| {
+        queue.wait_or_stop(deadline, heeds_holders)
+    })
+}
+
+/// What Python's queues ask with: only who puts nothing itself is told that nobody will.
+#[test]
+fn only_who_heeds_holders_is_told_by_the_doors() {
+    let queue = Queue::<u64>::new().unwrap();
+    let child = Process::new(nothing, queue.clone()).start().unwrap();
+    child.join().unwrap();
+    let heeding = taken(&queue, patience(), true);
+    assert!(
+        matches!(heeding, Err(GetError::Disconnected)),
+        "{heeding:?}"
+    );
+    let soon = || Deadline::after(patience());
+    assert!(found(&queue, soon(), true).unwrap(), "the end");
+    let unheeding = taken(&queue, SHORT, false);
+    assert!(matches!(unheeding, Err(GetError::Empty)), "{unheeding:?}");
+    assert!(!found(&queue, Deadline::after(SHORT), false).unwrap());
+    assert!(!found(&queue, Deadline::NOW, false).unwrap());
+}
+
+/// The last other one goes while somebody waits there.
+#[test]
+fn who_heeds_holders_is_told_while_it_waits_at_the_door() {
+    let queue = Queue::<u64>::new().unwrap();
+    let child = Process::new(hold, queue.clone()).start().unwrap();
+    let waiter = sleeping_in(move || found(&queue, Deadline::after(patience()), true));
+    kill(child);
+    assert!(waiter.join().unwrap().unwrap());
+    let queue = Queue::<u64>::new().unwrap();
+    let child = Process::new(hold, queue.clone()).start().unwrap();
+    let taker = sleeping_in(move || taken(&queue, patience(), true));
+    kill(child);
+    let taken = taker.join().unwrap();
+    assert!(matches!(taken, Err(GetError::Disconnected)), "{taken:?}");
 }

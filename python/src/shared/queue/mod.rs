@@ -4,7 +4,6 @@
 mod error;
 mod message;
 mod parts;
-mod reducers;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -293,6 +292,5 @@ impl SharedQueue {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SharedQueue>()?;
-    module.add_class::<message::LongMessage>()?;
-    module.add_class::<reducers::Reducers>()
+    module.add_class::<message::LongMessage>()
 }
