@@ -20,7 +20,6 @@ from allcores.multiprocessing._pickling import atom as _atom
 from allcores.multiprocessing._pickling import idle as _idle
 from allcores.multiprocessing._pickling import loads as _loads
 from allcores.multiprocessing._queue_ends import Ends as _Ends
-from allcores.queue import ShutDown
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -169,6 +168,8 @@ class Queue(_Ends, _stock.Queue):
         If it is `immediate`, what is there is dropped, and counts as done. Before Python 3.13 the exception is
         allcores.queue.ShutDown.
         """
+        from allcores.queue import ShutDown
+
         core = self._core
         core.shutdown()
         try:
