@@ -154,6 +154,7 @@ pub fn part_with(lock: Lock) {
 /// This process comes to a normal end, which is no death for a plain lock: those that it holds stay taken, and anybody may
 /// release them. To be called as late as possible.
 pub fn leave_locks() {
+    crate::multiprocessing::queue::settle::settle();
     for arena in arena::all() {
         // Another thread may be there, or have been stopped there by the end of the interpreter.
         let _ = (0..100).any(|_| {

@@ -69,6 +69,9 @@ pub(super) struct Patience {
     pub(super) length: AtomicU32,
     /// How many waits there have been.
     pub(super) waits: AtomicU32,
+    /// How many descriptors do not show that there is something, where it is items that are waited for. One that a killed
+    /// process had stays counted.
+    pub(super) unshown: AtomicU32,
 }
 
 /// Segments that wait for their next use, as lines; 0 for none.

@@ -14,6 +14,7 @@ mod poll;
 mod put;
 mod record;
 mod segments;
+pub(crate) mod settle;
 mod simple;
 mod take;
 mod typed;

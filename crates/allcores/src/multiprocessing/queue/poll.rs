@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*, fence};
 
 use super::core::Core;
 use super::typed::Queue;
@@ -159,6 +159,7 @@ impl Pump {
             stopped: AtomicBool::new(false),
             generation: fork::generation(),
         });
+        pump.unshown().fetch_add(1, SeqCst);
         let runner = pump.clone();
         TABLE.lock().push(pump.clone());
         PUMPS.fetch_add(1, AcqRel);
@@ -209,28 +210,47 @@ impl Pump {
         if self.core.len() == 0 && !self.core.is_closed() && !ended {
             return false;
         }
-        *is_raised = true;
-        fds::raise(self.raised.as_fd());
+        self.show_it(&mut is_raised);
         true
+    }
+
+    fn show_it(&self, is_raised: &mut bool) {
+        fds::raise(self.raised.as_fd());
+        if !std::mem::replace(is_raised, true) {
+            self.unshown().fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// How many descriptors of all processes are not raised: looked at by whoever puts something and ends.
+    fn unshown(&self) -> &AtomicU32 {
+        &self.core.body().items.patience.unshown
     }
 
     /// Whoever asks for the descriptor may look at it before the thread has seen what is there already.
     fn show(&self) {
         let mut is_raised = self.is_raised.lock();
         if !*is_raised && (self.core.len() > 0 || self.core.is_closed()) {
-            *is_raised = true;
-            fds::raise(self.raised.as_fd());
+            self.show_it(&mut is_raised);
         }
     }
 
     /// Somebody has taken a message, or found none.
     fn lower(&self) {
         let mut is_raised = self.is_raised.lock();
-        if *is_raised && self.core.len() == 0 && !self.core.is_closed() {
-            *is_raised = false;
-            fds::lower(self.raised.as_fd());
-            self.wait_again();
+        if !*is_raised || self.core.len() > 0 || self.core.is_closed() || self.stopped.load(Acquire)
+        {
+            return;
         }
+        // First, so that what is put meanwhile is seen here, or this by whoever put it.
+        self.unshown().fetch_add(1, SeqCst);
+        fence(SeqCst);
+        if self.core.len() > 0 {
+            self.unshown().fetch_sub(1, SeqCst);
+            return;
+        }
+        *is_raised = false;
+        fds::lower(self.raised.as_fd());
+        self.wait_again();
     }
 
     fn wait_again(&self) {
@@ -246,6 +266,10 @@ impl Pump {
     }
 
     fn leave(&self) {
+        // Not counted any more, whatever the thread does until it ends.
+        if !std::mem::replace(&mut *self.is_raised.lock(), true) {
+            self.unshown().fetch_sub(1, SeqCst);
+        }
         TABLE
             .lock()
             .retain(|other| !std::ptr::eq(&raw const **other, self));

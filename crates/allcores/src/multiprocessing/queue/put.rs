@@ -138,6 +138,9 @@ impl Core {
             (0, None) => Ok(0),
             _ => {
                 body.items.changed.notify(self.scope(), put as u32);
+                if body.items.patience.unshown.load(Relaxed) != 0 {
+                    super::settle::remember(body);
+                }
                 Ok(put)
             }
         }
