@@ -13,7 +13,7 @@ use crate::shm::cells::{Cell, Guarded};
 use crate::shm::layout::{self, LOW_SLOTS, Participant, SLOTS, ThreadWord};
 use crate::sync::Scope;
 use crate::sys::identity::{self, SCOPES};
-use crate::sys::robust::Sign;
+use crate::sys::robust::{self, Sign};
 use crate::sys::{fork, futex, memory};
 
 /// The first incarnations: above every thread id, so that no word can be mistaken for one of libc's.
@@ -290,9 +290,10 @@ pub(super) fn take_free_row(arena: &'static Arena) {
     }
 }
 
-/// Takes the row if nobody of this process holds it and that needs no waiting: for those who are about to sleep.
+/// Takes the row if nobody of this process holds it and that needs no waiting: for those who are about to sleep, perhaps in
+/// a signal handler.
 pub(super) fn take_free_row_if_idle(arena: &'static Arena) {
-    if identity::cached(arena.scope().index()) == 0 {
+    if identity::cached(arena.scope().index()) == 0 || robust::is_at_the_list() {
         return;
     }
     if let Some(mut membership) = arena.membership.try_lock()

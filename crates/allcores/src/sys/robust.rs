@@ -4,10 +4,10 @@
 //! walks that list before it tears the address space down, hence the news comes early however big the dead process was.
 //! See robust-futexes and robust-futex-ABI in the kernel's documentation.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU32, Ordering::*, compiler_fence};
 
 const WAITERS: u32 = 0x8000_0000;
 const OWNER_DIED: u32 = 0x4000_0000;
@@ -37,6 +37,28 @@ pub(crate) const fn sign(word: u32) -> Sign {
 /// Whether the kernel will wake a sleeper when the holder dies.
 pub(crate) const fn rings(word: u32) -> bool {
     word & WAITERS != 0
+}
+
+thread_local! {
+    /// How many calls of this thread are at libc's robust list: more than one where a signal handler interrupts another.
+    static AT_THE_LIST: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs `work`, in which libc changes this thread's robust list.
+fn at_the_list<T>(work: impl FnOnce() -> T) -> T {
+    AT_THE_LIST.with(|many| many.set(many.get() + 1));
+    // For a signal handler of this very thread: the note is there before the list is touched, and until it is whole again.
+    compiler_fence(SeqCst);
+    let result = work();
+    compiler_fence(SeqCst);
+    AT_THE_LIST.with(|many| many.set(many.get() - 1));
+    result
+}
+
+/// Whether this is a signal handler that has interrupted this thread in a change of libc's robust list, which is no place to
+/// change it once more: the kernel would find a list without its end, or without what was put there.
+pub(crate) fn is_at_the_list() -> bool {
+    AT_THE_LIST.with(Cell::get) != 0
 }
 
 /// A robust, process-shared mutex.
@@ -102,7 +124,7 @@ impl Robust {
                 tv_nsec: slice.tv_nsec,
             };
             // SAFETY: an initialised mutex and a valid time.
-            match unsafe { libc::pthread_mutex_timedlock(self.0.get(), &until) } {
+            match at_the_list(|| unsafe { libc::pthread_mutex_timedlock(self.0.get(), &until) }) {
                 0 => return false,
                 libc::EOWNERDEAD => {
                     self.make_consistent();
@@ -120,7 +142,7 @@ impl Robust {
     /// Takes it if no living thread has it.
     pub(crate) fn try_lock(&self) -> bool {
         // SAFETY: an initialised mutex.
-        match unsafe { libc::pthread_mutex_trylock(self.0.get()) } {
+        match at_the_list(|| unsafe { libc::pthread_mutex_trylock(self.0.get()) }) {
             0 => true,
             libc::EOWNERDEAD => {
                 self.make_consistent();
@@ -143,6 +165,6 @@ impl Robust {
     /// For the thread that holds it.
     pub(crate) fn unlock(&self) {
         // SAFETY: an initialised mutex; EPERM, where the caller errs, changes nothing.
-        unsafe { libc::pthread_mutex_unlock(self.0.get()) };
+        at_the_list(|| unsafe { libc::pthread_mutex_unlock(self.0.get()) });
     }
 }
