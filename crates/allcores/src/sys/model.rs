@@ -71,9 +71,15 @@ fn step() {
         kill(me);
     }
     STEPS_LEFT.with(|steps| steps.set(left.saturating_sub(1)));
-    if DOOMED.lock().unwrap().contains(&me) {
+    if is_doomed() {
         std::panic::resume_unwind(Box::new(Killed));
     }
+}
+
+/// Whether the calling thread's owner is dead.
+fn is_doomed() -> bool {
+    let me = ME.with(Cell::get).0;
+    DOOMED.lock().unwrap().contains(&me)
 }
 
 /// Runs `life`, and kills its owner at step number `point` of it (a step is an access to an atomic or a wake-up); says
@@ -413,6 +419,11 @@ impl Sleeper {
             return Slept::Woken;
         }
         let mut machine = machine();
+        // One that was killed since its last step does not fall asleep: nobody would wake it to find that out.
+        if is_doomed() {
+            drop(machine);
+            std::panic::resume_unwind(Box::new(Killed));
+        }
         if machine.deaths != noted || !same() {
             return Slept::Woken;
         }

@@ -36,6 +36,13 @@ impl Items {
         }
         false
     }
+    /// Takes one, and waits for it. Where somebody may die, what is waited for is asked now and then, so it must change nothing.
+    fn take_waiting(&self) {
+        while !self.take() {
+            let is_there = || self.count.load(Acquire) > 0;
+            self.changed.wait_until(S, NEVER, is_there);
+        }
+    }
 }
 
 #[test]
@@ -155,6 +162,70 @@ fn eventcount_notifier_killed_at_any_step() {
                 items.put();
             }
             assert!(taker.join().unwrap());
+        });
+    }
+}
+
+/// One waits and takes nothing, as those do who ask whether there is something: it passes on the wake-up that it used up.
+#[test]
+fn eventcount_passed_on_by_one_who_takes_nothing() {
+    check(|| {
+        let items = Items::new();
+        let timer = Timer::new();
+        let watcher = {
+            let items = items.clone();
+            run(2, 2, move || {
+                let is_there = || items.count.load(Acquire) > 0;
+                items.changed.wait_until(S, timer.deadline(), is_there);
+                // `Core::pass_on` of the queues.
+                if is_there() {
+                    items.changed.notify(S, 1);
+                }
+            })
+        };
+        let taker = {
+            let items = items.clone();
+            run(3, 3, move || {
+                items.changed.wait_until(S, NEVER, || items.take())
+            })
+        };
+        be(1, 1);
+        items.put();
+        assert!(taker.join().unwrap());
+        // It may not have seen what was there for a moment.
+        timer.fire();
+        watcher.join().unwrap();
+    });
+}
+
+/// Who was woken is killed before it takes anything: another one that sleeps takes it.
+#[test]
+fn eventcount_sleeper_killed_at_any_step() {
+    for point in 0..12 {
+        check_deaths(move || {
+            let items = Items::new();
+            let victim = {
+                let items = items.clone();
+                run(2, 2, move || {
+                    killed_at(point, || {
+                        items.take_waiting();
+                    })
+                })
+            };
+            let other = {
+                let items = items.clone();
+                run(3, 3, move || items.take_waiting())
+            };
+            be(1, 1);
+            items.put();
+            // Or it would wait for ever where the other one was first.
+            model::kill(2);
+            victim.join().unwrap();
+            // Taken, by one of the two: what the victim took is lost.
+            if items.count.load(Acquire) == 0 {
+                items.put();
+            }
+            other.join().unwrap();
         });
     }
 }

@@ -3,6 +3,7 @@
 use super::{Data, NEVER, S, check, check_deaths, explore, release, run};
 use allcores::sync::model::{self, Timer, be, killed_at};
 use allcores::sync::{Acquired, Lock, RLock};
+use loom::thread::yield_now;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -129,6 +130,142 @@ fn lock_is_marked_while_others_wait() {
         other.join().unwrap();
         assert_eq!(lock.acquire(S, NEVER), Acquired::Yes);
     });
+}
+
+/// Its holder leaves it taken and goes on; others wait, and somebody who knows nothing of the holder releases it.
+#[test]
+fn lock_left_taken_and_released_by_another() {
+    check(|| {
+        let shared = Arc::new((Lock::new(), Data::new()));
+        let holder = {
+            let shared = shared.clone();
+            run(2, 2, move || {
+                let (lock, data) = &*shared;
+                assert!(lock.acquire(S, NEVER).is_held());
+                data.add();
+                lock.leave(S);
+            })
+        };
+        let other = {
+            let shared = shared.clone();
+            run(3, 3, move || {
+                assert_eq!(shared.0.acquire(S, NEVER), Acquired::Yes);
+                shared.1.add();
+                release(&shared.0);
+            })
+        };
+        be(1, 1);
+        // No join here: nothing but the lock may hand over what the holder wrote.
+        while !shared.0.is_left() {
+            yield_now();
+        }
+        release(&shared.0);
+        other.join().unwrap();
+        holder.join().unwrap();
+        assert_eq!(shared.1.get(), 2);
+        assert!(!shared.0.is_held());
+    });
+}
+
+/// A mark outlasts its holder's going.
+#[test]
+fn lock_left_taken_and_marked() {
+    check(|| {
+        let lock = Arc::new(Lock::new());
+        be(2, 2);
+        assert_eq!(lock.acquire(S, NEVER), Acquired::Yes);
+        let other = {
+            let lock = lock.clone();
+            run(3, 3, move || {
+                assert_eq!(lock.acquire(S, NEVER), Acquired::OwnerDied(0));
+                lock.recover();
+                release(&lock);
+            })
+        };
+        lock.mark();
+        lock.leave(S);
+        be(1, 1);
+        release(&lock);
+        other.join().unwrap();
+        assert!(!lock.is_held());
+    });
+}
+
+/// One thread leaves what it holds while another one of its process releases it, and somebody else takes it.
+#[test]
+fn lock_left_by_one_who_holds_it_no_more() {
+    check(|| {
+        let shared = Arc::new((Lock::new(), Data::new()));
+        be(2, 2);
+        assert_eq!(shared.0.acquire(S, NEVER), Acquired::Yes);
+        let leaver = {
+            let shared = shared.clone();
+            run(2, 3, move || shared.0.leave(S))
+        };
+        let other = {
+            let shared = shared.clone();
+            run(3, 4, move || {
+                let (lock, data) = &*shared;
+                assert_eq!(lock.acquire(S, NEVER), Acquired::Yes);
+                data.add();
+                assert!(lock.is_mine(S));
+                data.add();
+                release(lock);
+            })
+        };
+        release(&shared.0);
+        leaver.join().unwrap();
+        other.join().unwrap();
+        assert!(!shared.0.is_held());
+    });
+}
+
+/// Killed before it has left the lock, it is a holder that died; after that, nobody is told.
+#[test]
+fn lock_left_taken_by_one_who_is_killed_at_any_step() {
+    for point in 0..7 {
+        check_deaths(move || {
+            let shared = Arc::new((Lock::new(), Data::new()));
+            let holder = {
+                let shared = shared.clone();
+                run(2, 2, move || {
+                    let has_left = killed_at(point, || {
+                        let (lock, data) = &*shared;
+                        let taken = lock.acquire(S, NEVER);
+                        assert!(taken.is_held());
+                        data.add();
+                        lock.leave(S);
+                    });
+                    // Its end follows.
+                    model::kill(2);
+                    has_left
+                })
+            };
+            let turn = |(lock, data): &(Lock, Data)| {
+                let taken = lock.acquire(S, NEVER);
+                assert!(matches!(taken, Acquired::Yes | Acquired::OwnerDied(2)));
+                lock.recover();
+                data.add();
+                release(lock);
+                u32::from(taken != Acquired::Yes)
+            };
+            let other = {
+                let shared = shared.clone();
+                run(3, 3, move || turn(&shared))
+            };
+            be(1, 1);
+            let has_left = holder.join().unwrap();
+            if has_left {
+                // Held by nobody, until somebody releases it: only then does the third come to it, unless it came first.
+                assert!(shared.0.is_left());
+                assert_eq!(shared.0.try_acquire(S), Acquired::TimedOut);
+                release(&shared.0);
+            }
+            let told = turn(&shared) + other.join().unwrap();
+            assert!(told <= u32::from(!has_left));
+            assert!(!shared.0.is_held());
+        });
+    }
 }
 
 #[test]

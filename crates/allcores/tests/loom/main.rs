@@ -12,16 +12,24 @@
 //! | Lock: release is Relaxed | `lock_excludes` |
 //! | Lock: release drops the mark | `lock_is_marked_while_others_wait` |
 //! | Lock: the owner is not judged between noting the bells and sleeping | `lock_whose_owner_is_killed_at_any_step` |
+//! | Lock: leave drops WAITERS | `lock_left_taken_and_released_by_another`, `…_marked`, `lock_left_by_one_who_holds_it_no_more` |
+//! | Lock: leave drops the mark | `lock_left_taken_and_marked` |
+//! | Lock: leave is Relaxed; gives up when the word changes | `lock_left_taken_and_released_by_another`, the second also `…_killed_at_any_step` |
+//! | Lock: leave stores, or leaves another's lock | `lock_left_by_one_who_holds_it_no_more` |
+//! | Lock: leave frees it | all of `lock_left_*` |
 //! | RLock: the word alone decides who inherits | `rlock_outlives_its_thread_*`, `rlock_whose_heir_is_killed_at_any_step` |
 //! | RLock: depth ignored | `rlock_is_held_many_times_by_one` |
 //! | Semaphore: "keep the bit", "pass it on" dropped | `semaphore_permits_come_one_by_one`, the first also `…_with_a_waiter_that_times_out` |
 //! | Semaphore: the bound not looked at | `semaphore_is_bounded` |
+//! | Semaphore: the one exchange of release does not see WAITERS | `semaphore_permits_come_one_by_one`, `…_released_by_two_at_once`, `…_releaser_killed_at_any_step` |
+//! | Semaphore: that exchange is a load and a store, or the rest wakes nobody | the same |
 //! | Event: the count not compared | `event_set_and_cleared_at_once_releases_a_sleeper` |
 //! | Event: set does nothing if it is set | `event_cleared_then_looked_loses_nothing` |
 //! | Event: set wakes one | `event_wakes_all` |
 //! | EventCount: either fence weakened; a notification does not move the word | all of `eventcount_*` |
 //! | EventCount: SLEEPERS cleared while some sleep on | `eventcount_of_two_sleepers_and_two_items` |
 //! | EventCount: an announcement does not move the word | `eventcount_of_one_sleeper_and_two_items` |
+//! | EventCount: a wake-up not passed on by one who took nothing | `eventcount_passed_on_by_one_who_takes_nothing` |
 //! | Condition: a dead waiter's grant not handed on, or freed first | `condition_waiter_killed_at_any_step_hands_its_grant_on` |
 //! | Condition: death judged before the grant only | the same |
 //! | Condition: the hint of a killed waiter never corrected | the same |

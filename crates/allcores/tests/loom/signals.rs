@@ -1,7 +1,7 @@
 //! Semaphore and Event.
 
-use super::{NEVER, S, check, run};
-use allcores::sync::model::{self, Timer, be};
+use super::{Data, NEVER, S, check, check_deaths, run};
+use allcores::sync::model::{self, Timer, be, killed_at};
 use allcores::sync::{Event, Semaphore, Waited};
 use loom::thread::yield_now;
 use std::sync::Arc;
@@ -69,6 +69,100 @@ fn semaphore_is_bounded() {
         assert!(mine != other.join().unwrap());
         assert_eq!(semaphore.value(), 1);
     });
+}
+
+/// A release is one exchange where nobody waits: somebody may begin to wait at that moment.
+#[test]
+fn semaphore_released_by_two_at_once() {
+    check(|| {
+        let shared = Arc::new((Semaphore::new(0, 2), Data::new()));
+        let give = |semaphore: &Semaphore| {
+            // SAFETY: borrowed, hence live.
+            unsafe { Semaphore::release(semaphore, S, 1) }.unwrap();
+        };
+        let other = {
+            let shared = shared.clone();
+            run(2, 2, move || give(&shared.0))
+        };
+        let taker = {
+            let shared = shared.clone();
+            run(3, 3, move || {
+                for _ in 0..2 {
+                    assert_eq!(shared.0.acquire(S, NEVER), Waited::Yes);
+                }
+                // Both have released, so all that was done before is seen.
+                shared.1.add();
+            })
+        };
+        be(1, 1);
+        shared.1.add();
+        give(&shared.0);
+        taker.join().unwrap();
+        other.join().unwrap();
+        assert_eq!((shared.0.value(), shared.1.get()), (0, 2));
+    });
+}
+
+/// Killed on the way, it has released the permit or not; whoever sleeps is not left with a permit that is there.
+#[test]
+fn semaphore_releaser_killed_at_any_step() {
+    for point in 0..7 {
+        check_deaths(move || {
+            let semaphore = Arc::new(Semaphore::new(0, 2));
+            // SAFETY: borrowed, hence live.
+            let give = |semaphore: &Semaphore| unsafe { Semaphore::release(semaphore, S, 1) };
+            let taker = {
+                let semaphore = semaphore.clone();
+                run(2, 2, move || semaphore.acquire(S, NEVER))
+            };
+            let victim = {
+                let semaphore = semaphore.clone();
+                run(3, 3, move || killed_at(point, || give(&semaphore).unwrap()))
+            };
+            be(1, 1);
+            let survived = victim.join().unwrap();
+            // Not if it is on its way to the taker, or with it.
+            if !survived && semaphore.value() == 0 {
+                give(&semaphore).unwrap();
+            }
+            assert_eq!(taker.join().unwrap(), Waited::Yes);
+            assert!(semaphore.value() <= u32::from(!survived));
+        });
+    }
+}
+
+/// Who was woken is killed before it takes the permit: another one that sleeps takes it.
+#[test]
+fn semaphore_sleeper_killed_at_any_step() {
+    for point in 0..9 {
+        check_deaths(move || {
+            let semaphore = Arc::new(Semaphore::new(0, 2));
+            // SAFETY: borrowed, hence live.
+            let give = |semaphore: &Semaphore| unsafe { Semaphore::release(semaphore, S, 1) };
+            let victim = {
+                let semaphore = semaphore.clone();
+                run(2, 2, move || {
+                    killed_at(point, || {
+                        let _ = semaphore.acquire(S, NEVER);
+                    })
+                })
+            };
+            let other = {
+                let semaphore = semaphore.clone();
+                run(3, 3, move || semaphore.acquire(S, NEVER))
+            };
+            be(1, 1);
+            give(&semaphore).unwrap();
+            // Or it would wait for ever where the other one was first.
+            model::kill(2);
+            victim.join().unwrap();
+            // Taken, by one of the two: the victim's is lost.
+            if semaphore.value() == 0 {
+                give(&semaphore).unwrap();
+            }
+            assert_eq!(other.join().unwrap(), Waited::Yes);
+        });
+    }
 }
 
 #[test]
