@@ -150,8 +150,13 @@ impl Stepped {
 
     /// Lets it run.
     pub(crate) fn let_go(self) {
+        self.let_go_with(0);
+    }
+
+    /// Lets it run, from a signal handler first.
+    pub(crate) fn let_go_with(self, signal: i32) {
         // SAFETY: as in `step`.
-        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.tid, 0, 0) };
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.tid, 0, signal) };
     }
 }
 

@@ -47,6 +47,10 @@ impl Seat {
         }
     }
 
+    pub(crate) fn is_nobody_inside(&self) -> bool {
+        self.floor.inside.load(SeqCst) == 0
+    }
+
     /// Makes what one does longer, so that death finds one doing it.
     pub(crate) fn dwell(&self) {
         for _ in 0..64 + self.token % 256 {
@@ -86,6 +90,8 @@ pub(crate) struct Storm {
     /// Threads of each worker.
     pub(crate) threads: usize,
     pub(crate) rounds: u64,
+    /// Whether each can do its work while those who were killed have no successors.
+    pub(crate) survivors_go_on: bool,
 }
 
 impl Storm {
@@ -97,6 +103,7 @@ impl Storm {
             workers,
             threads,
             rounds: number_from_env("ALLCORES_STORM_ROUNDS").unwrap_or(rounds),
+            survivors_go_on: true,
         }
     }
 
@@ -111,7 +118,7 @@ impl Storm {
         self.rage_to_the_end(work, buried, tell, || {});
     }
 
-    /// [`Storm::rage`]; `release` frees those who may wait for others when all are to stop.
+    /// [`Storm::rage`]; `release` frees those who may wait for others when all are to stop, again and again.
     pub(crate) fn rage_to_the_end(
         &self,
         work: &(dyn Fn(&Seat) + Sync),
@@ -147,7 +154,7 @@ impl Storm {
                 assert_eq!(crew[*victim].wait(), Status::Killed(libc::SIGKILL));
                 buried(self.seats(*victim));
             }
-            if random.below(4) == 0 {
+            if self.survivors_go_on && random.below(4) == 0 {
                 // Without any help of newcomers, who would look at everything afresh.
                 let survivors = (0..self.workers).filter(|worker| !victims.contains(worker));
                 for survivor in survivors {
@@ -162,9 +169,11 @@ impl Storm {
         }
         self.all_go_on(&tell, 0..self.workers * self.threads);
         self.floor.stop.store(true, SeqCst);
-        release();
         for mut worker in crew {
-            until_or("a worker stops", &tell, || worker.try_wait().is_some());
+            until_or("a worker stops", &tell, || {
+                release();
+                worker.try_wait().is_some()
+            });
             assert_eq!(worker.wait(), Status::Exited(0));
         }
         assert_eq!(self.floor.overlaps.load(SeqCst), 0);
