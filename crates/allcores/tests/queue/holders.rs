@@ -317,8 +317,8 @@ fn one_who_waits_in_vain_is_not_told_of_others_queues() {
     holder.join().unwrap();
 }
 
-/// A door that a signal ends is gone through again, with the same deadline, as Python's queues do: another test here sends
-/// signals to the whole process.
+/// A door that a signal ends is gone through again, with the same deadline, as Python's queues do. No handler need have run:
+/// beside other tests, whose children come to their ends, that happens here all the time.
 fn through<R, E>(
     deadline: Deadline,
     mut door: impl FnMut(Deadline) -> Result<R, Stopped<E>>,
