@@ -558,7 +558,7 @@ fn one_that_was_killed_while_it_was_ready_is_not_used() {
         let mut children = children_of(server()).into_iter();
         children.find(|pid| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            name.trim() == "allcores-ready"
+            name.trim() == "allcores-zygote"
         })
     }
     fn test(_: ()) {

@@ -29,7 +29,7 @@ fn server() -> Option<String> {
 fn children() -> usize {
     let server = server();
     let mut its = server.as_deref().map_or(Vec::new(), children_of);
-    its.retain(|pid| name_of(pid) != "allcores-ready");
+    its.retain(|pid| name_of(pid) != "allcores-zygote");
     children_of("self").len() + its.len() - usize::from(server.is_some())
 }
 

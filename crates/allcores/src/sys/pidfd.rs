@@ -70,6 +70,7 @@ struct Info {
     exit_code: i32,
 }
 
+const INFO_PID: u64 = 1 << 0;
 const INFO_EXIT: u64 = 1 << 3;
 /// `_IOWR(0xFF, 11, struct pidfd_info)`
 const GET_INFO: libc::Ioctl = (3 << 30 | size_of::<Info>() << 16 | 0xff << 8 | 11) as libc::Ioctl;
@@ -84,6 +85,21 @@ fn info(process: BorrowedFd<'_>) -> io::Result<Info> {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(info),
     }
+}
+
+/// A descriptor for the child of this process that has this number, if it is there: it may have ended, and the number be
+/// somebody else's. For a process that makes its children one after the other, where [`tells_endings`].
+pub(crate) fn open_child(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let process = match open(pid) {
+        Ok(process) => process,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let ours = info(process.as_fd()).is_ok_and(|info| {
+        let [_, _, parent] = info.processes;
+        info.mask & INFO_PID != 0 && parent == std::process::id()
+    });
+    Ok(ours.then_some(process))
 }
 
 /// Looks at any process, whoever's child it is (`PIDFD_GET_INFO`, where [`tells_endings`]).

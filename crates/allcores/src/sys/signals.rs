@@ -38,6 +38,32 @@ impl Drop for HeldSigpipe {
     }
 }
 
+/// While this lives, no signal handler runs in this thread.
+pub(crate) struct HeldSignals(libc::sigset_t);
+
+impl HeldSignals {
+    pub(crate) fn all() -> HeldSignals {
+        let mut before = none();
+        // SAFETY: two initialised sets. It cannot fail; if it did, the empty mask would be put back.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &all(), &mut before) };
+        HeldSignals(before)
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        // SAFETY: the mask that this thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, null_mut()) };
+    }
+}
+
+/// Has the kernel kill this process when the thread that has started it ends; or no longer.
+pub(crate) fn end_with_parent(yes: bool) {
+    let signal = if yes { libc::SIGKILL } else { 0 };
+    // SAFETY: a plain number.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
+}
+
 /// Ignores SIGPIPE, as std does before `main`: a broken pipe is an error of the write, not the end of the process.
 pub(crate) fn ignore_sigpipe() {
     // SAFETY: SIG_IGN installs no code.

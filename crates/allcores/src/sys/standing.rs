@@ -1,12 +1,12 @@
 //! Who this process is to the kernel: what a process that was forked from another one could not take on later. See
 //! credentials(7), capabilities(7), namespaces(7).
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::Resource;
+use serde::{Deserialize, Serialize};
 
 /// Users, groups, capabilities, the session, the file system's root and the network. Two processes that agree on these
 /// may do the same things.
@@ -21,15 +21,38 @@ pub(crate) struct Standing {
     no_new_privileges: bool,
     filtered: bool,
     session: i32,
-    /// Mount, device and inode of `/`: another mount namespace has other mounts.
-    root: (u64, u32, u32, u64),
+    /// Another mount namespace has other mounts.
+    root: Place,
     network: u64,
     /// A thread's stack is made once, as large as a first thread's.
-    stack: Option<u64>,
+    stack: u64,
+}
+
+/// A directory: its mount, device and inode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place(u64, u32, u32, u64);
+
+impl Place {
+    fn of(path: &CStr) -> io::Result<Place> {
+        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+        let found = rustix::fs::statx(CWD, path, AtFlags::empty(), wanted)?;
+        Ok(Place(
+            found.stx_mnt_id,
+            found.stx_dev_major,
+            found.stx_dev_minor,
+            found.stx_ino,
+        ))
+    }
+
+    /// The working directory of the calling thread. As long as somebody works there, nothing else is the same.
+    pub(crate) fn here() -> io::Result<Place> {
+        Place::of(c".")
+    }
 }
 
 impl Standing {
-    pub(crate) fn of_this_thread() -> io::Result<Standing> {
+    /// `fresh` is a socket that this thread has made just now, `stack` its limit of stack.
+    pub(crate) fn of_this_thread(fresh: BorrowedFd<'_>, stack: u64) -> io::Result<Standing> {
         let (mut users, mut groups) = ([0; 3], [0; 3]);
         let [real, effective, saved] = &mut users;
         // SAFETY: three places to write to; it cannot fail with valid ones.
@@ -37,32 +60,20 @@ impl Standing {
         let [real, effective, saved] = &mut groups;
         // SAFETY: as above.
         unsafe { libc::getresgid(real, effective, saved) };
-        let more_groups = rustix::process::getgroups()?;
         let capabilities = rustix::thread::capabilities(None)
             .ok()
             .map(|sets| [sets.effective, sets.permitted, sets.inheritable].map(|set| set.bits()));
-        let root = rustix::fs::statx(
-            CWD,
-            c"/",
-            AtFlags::empty(),
-            StatxFlags::INO | StatxFlags::MNT_ID,
-        )?;
         Ok(Standing {
             users,
             groups,
-            more_groups: more_groups.iter().map(|group| group.as_raw()).collect(),
+            more_groups: more_groups()?,
             capabilities,
             no_new_privileges: rustix::thread::no_new_privs().unwrap_or(false),
             filtered: is_filtered(),
             session: session()?,
-            root: (
-                root.stx_mnt_id,
-                root.stx_dev_major,
-                root.stx_dev_minor,
-                root.stx_ino,
-            ),
-            network: network()?,
-            stack: rustix::process::getrlimit(Resource::Stack).current,
+            root: Place::of(c"/")?,
+            network: network(fresh),
+            stack,
         })
     }
 }
@@ -83,16 +94,22 @@ fn is_filtered() -> bool {
     unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) != 0 }
 }
 
-/// The number of the network in which this thread would open a socket; 0 before Linux 5.14.
-fn network() -> io::Result<u64> {
+/// The supplementary groups: one call where they are few.
+fn more_groups() -> io::Result<Vec<u32>> {
+    let mut few = [0; 32];
+    // SAFETY: room for as many as it says; it fails if there are more.
+    match unsafe { libc::getgroups(few.len() as i32, few.as_mut_ptr()) } {
+        -1 => {
+            let all = rustix::process::getgroups()?;
+            Ok(all.iter().map(|group| group.as_raw()).collect())
+        }
+        count => Ok(few[..count as usize].to_vec()),
+    }
+}
+
+/// The number of the network in which this socket was made; 0 before Linux 5.14.
+fn network(socket: BorrowedFd<'_>) -> u64 {
     const SO_NETNS_COOKIE: i32 = 71;
-    // Only a new socket knows.
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
     let mut cookie = 0u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
     // SAFETY: room for the answer and its length.
@@ -105,5 +122,5 @@ fn network() -> io::Result<u64> {
             &mut length,
         )
     };
-    Ok(cookie)
+    cookie
 }

@@ -1,12 +1,15 @@
 //! What a process hands down to those it starts, and what a forked process takes on in its stead. See fork(2), execve(2).
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+
+use super::signals::HeldSignals;
 
 /// Limits that Linux knows of (`RLIM_NLIMITS`).
 const LIMITS: usize = 16;
@@ -24,7 +27,8 @@ pub(crate) struct Surroundings {
     limits: [(u64, u64); LIMITS],
 }
 
-/// Tells the umask without changing it, as umask(2) would for a moment and for all threads.
+/// Tells the umask. umask(2) tells it by changing it, for a moment and for all threads, so that where there may be others
+/// it is read in /proc instead, for ten times the price.
 pub(crate) struct UmaskTeller(OwnedFd);
 
 impl UmaskTeller {
@@ -35,6 +39,13 @@ impl UmaskTeller {
     }
 
     fn ask(&self) -> io::Result<u32> {
+        if this_thread_is_alone() {
+            return Ok(umask_by_changing_it());
+        }
+        self.read()
+    }
+
+    fn read(&self) -> io::Result<u32> {
         // The second line.
         let mut text = [0; 128];
         let length = rustix::io::retry_on_intr(|| rustix::io::pread(&self.0, &mut text[..], 0))?;
@@ -42,6 +53,28 @@ impl UmaskTeller {
             io::Error::other("/proc/self/status does not tell the umask (before Linux 4.7?)")
         })
     }
+}
+
+/// Only where no other thread could make a file meanwhile.
+fn umask_by_changing_it() -> u32 {
+    // No handler of a signal runs in between either; and if one could, nobody else had access to what it makes.
+    let held = HeldSignals::all();
+    let before = rustix::process::umask(Mode::from_raw_mode(0o777));
+    rustix::process::umask(before);
+    drop(held);
+    before.as_raw_mode()
+}
+
+/// Whether libc knows that this thread is the only one. (It does not always notice that others have gone.)
+pub(crate) fn this_thread_is_alone() -> bool {
+    static SINGLE: OnceLock<usize> = OnceLock::new();
+    let single = *SINGLE.get_or_init(|| {
+        // SAFETY: looks for a name among the symbols that are loaded.
+        unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) as usize }
+    });
+    // SAFETY: libc's own variable, one byte that lives as long as the process (since glibc 2.32). Only a thread that is
+    // not alone could see it change.
+    single != 0 && unsafe { (single as *const u8).read_volatile() } != 0
 }
 
 fn umask_in(status: &[u8]) -> Option<u32> {
@@ -54,14 +87,6 @@ impl Surroundings {
     pub(crate) fn of_this_thread(umask: &UmaskTeller) -> io::Result<Surroundings> {
         Ok(Surroundings {
             umask: umask.ask()?,
-            ..Surroundings::without_umask()?
-        })
-    }
-
-    /// All but the umask, which is given as 0.
-    pub(crate) fn without_umask() -> io::Result<Surroundings> {
-        Ok(Surroundings {
-            umask: 0,
             // SAFETY: a question without pointers. (rustix has no value for 0.)
             group: unsafe { libc::getpgrp() },
             nice: rustix::process::getpriority_process(None)?,
@@ -70,9 +95,16 @@ impl Surroundings {
         })
     }
 
+    /// The soft limit of a first thread's stack.
+    pub(crate) fn stack(&self) -> u64 {
+        self.limits[libc::RLIMIT_STACK as usize].0
+    }
+
     /// Makes them this process's own, who has those of `before`. What failed, if something does.
     pub(crate) fn take_on(&self, before: &Surroundings) -> Result<(), (&'static str, io::Error)> {
-        rustix::process::umask(Mode::from_raw_mode(self.umask));
+        if self.umask != before.umask {
+            rustix::process::umask(Mode::from_raw_mode(self.umask));
+        }
         if self.group != before.group {
             // The group may have lost its last process meanwhile, or belong to another session.
             // A group outside our namespace has no name here, and 0 would ask for a new one.
@@ -186,6 +218,33 @@ pub(crate) fn silence() -> io::Result<()> {
     (0..=2).try_for_each(|stream| redirect(stream, &null))
 }
 
+/// Appends the environment, with a NUL behind each entry; what has no name is left out, as std does.
+///
+/// # Safety
+/// Nobody changes it meanwhile.
+pub(crate) unsafe fn environment(block: &mut Vec<u8>) {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: libc's own variable (environ(7)): null, or a list that ends with null.
+    let mut next = unsafe { environ };
+    while !next.is_null() {
+        // SAFETY: within the list.
+        let entry = unsafe { next.read() };
+        if entry.is_null() {
+            return;
+        }
+        // SAFETY: its entries are strings that live until somebody changes the environment.
+        let entry = unsafe { CStr::from_ptr(entry) }.to_bytes_with_nul();
+        // A name may begin with `=`.
+        if entry.iter().skip(1).any(|byte| *byte == b'=') {
+            block.extend_from_slice(entry);
+        }
+        // SAFETY: that was not the last one.
+        next = unsafe { next.add(1) };
+    }
+}
+
 /// Replaces the environment: strings with a NUL at the end of each. They are leaked.
 ///
 /// # Safety
@@ -211,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_umask_is_told_and_left_alone() {
-        let told = UmaskTeller::new().unwrap().ask().unwrap();
+        let told = UmaskTeller::new().unwrap().read().unwrap();
         let again = UmaskTeller::new().unwrap().ask().unwrap();
         assert_eq!(told, again);
         assert_eq!(umask_in(b"Name:\tcat\nUmask:\t0027\nState:\tR"), Some(0o27));

@@ -13,11 +13,10 @@ use super::current::{self, Me, ParentProcess};
 use super::daemon;
 use super::method;
 use super::wire::{self, Boot, Inherited, Location, Parcel, Report, Strings, Unpacked};
-use crate::multiprocessing::connection::stream::{self, Stream};
-use crate::multiprocessing::connection::{RecvError, SendError};
+use crate::multiprocessing::connection::SendError;
+use crate::multiprocessing::connection::stream;
 use crate::multiprocessing::transfer::Incoming;
 use crate::registry;
-use crate::sys::fds::Channel;
 use crate::sys::surroundings::{self, Surroundings};
 use crate::sys::{fds, image, signals};
 
@@ -121,11 +120,11 @@ pub(crate) fn live(control: OwnedFd) -> ! {
     })))
 }
 
-/// Lives the child's life with this thread, which is named `main` already and is the only one, in a process that has `before`
-/// round it until it is told what its parent has.
-pub(crate) fn live_on(control: OwnedFd, before: &Surroundings) -> ! {
+/// Lives the child's life in a process that was forked with `parent` open, and has `before` round it until it is told what
+/// its parent has.
+pub(crate) fn live_on(control: OwnedFd, parent: OwnedFd, before: &Surroundings) -> ! {
     end(catch_unwind(AssertUnwindSafe(|| {
-        let Some((orders, control)) = take_orders(control, Some(before)) else {
+        let Some((orders, control)) = take_orders(control, Some((parent, before))) else {
             return false;
         };
         match orders {
@@ -157,16 +156,15 @@ fn end(done: std::thread::Result<bool>) -> ! {
 /// tell.
 fn take_orders(
     control: OwnedFd,
-    before: Option<&Surroundings>,
+    forked: Option<(OwnedFd, &Surroundings)>,
 ) -> Option<(Result<Orders, String>, &'static Control)> {
-    let orders = Stream::new(control, Channel::Socket);
-    let message = orders.receive(None);
     // Leaked: it is needed to the end of the process.
-    let control: &'static Control = Box::leak(Box::new(Control(orders.into_fd())));
-    let orders = match message {
-        Err(RecvError::Closed) => return None,
+    let control: &'static Control = Box::leak(Box::new(Control(control)));
+    let orders = match wire::receive_orders(control.0.as_fd()) {
+        Ok(None) => return None,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
         Err(error) => Err(in_words(&error)),
-        Ok((payload, incoming)) => prepare(&payload, incoming, before),
+        Ok(Some((payload, incoming))) => prepare(&payload, incoming, forked),
     };
     Some((orders, control))
 }
@@ -200,11 +198,12 @@ impl Orders {
 fn prepare(
     payload: &[u8],
     incoming: Incoming,
-    before: Option<&Surroundings>,
+    forked: Option<(OwnedFd, &Surroundings)>,
 ) -> Result<Orders, String> {
     let ours = |boot: &Boot| {
-        let inherited = boot.inherited.as_ref().map_or(0, Inherited::descriptors);
-        1 + usize::from(boot.has_arena) + inherited
+        let of_spawned = 1 + usize::from(boot.has_arena);
+        let inherited = boot.inherited.as_ref();
+        inherited.map_or(of_spawned, Inherited::descriptors)
     };
     let Unpacked {
         what: boot,
@@ -225,9 +224,13 @@ fn prepare(
     let function = unsafe { std::mem::transmute::<usize, Trampoline>(code) };
 
     let mut ours = ours.into_iter();
-    let pidfd = ours
-        .next()
-        .ok_or("the descriptor of its parent is missing: too many open files?")?;
+    let (forked, before) = forked.unzip();
+    let pidfd = match forked {
+        Some(parent) => parent,
+        None => ours
+            .next()
+            .ok_or("the descriptor of its parent is missing: too many open files?")?,
+    };
     if boot.has_arena {
         let arena = ours
             .next()
@@ -271,15 +274,17 @@ fn inherit(
         let lost = || (what, io::Error::from_raw_os_error(libc::EMFILE));
         descriptors.next().ok_or_else(lost)
     };
-    const DIRECTORY: &str = "its working directory";
-    let directory = next(DIRECTORY)?;
-    surroundings::go_to(directory.as_fd()).map_err(|error| (DIRECTORY, error))?;
     const STREAMS: &str = "its standard streams";
     for (number, is_open) in (0..).zip(inherited.streams) {
         if is_open {
             let stream = next(STREAMS)?;
             surroundings::redirect(number, &stream).map_err(|error| (STREAMS, error))?;
         }
+    }
+    if inherited.another_directory {
+        const DIRECTORY: &str = "its working directory";
+        let directory = next(DIRECTORY)?;
+        surroundings::go_to(directory.as_fd()).map_err(|error| (DIRECTORY, error))?;
     }
     const ENVIRONMENT: &str = "its environment";
     let environment = match inherited.environment {
@@ -295,17 +300,11 @@ fn inherit(
         // SAFETY: this thread is the only one since the fork.
         unsafe { surroundings::replace_environment(strings) };
     }
-    inherited.surroundings.take_on(before)?;
+    if let Some(surroundings) = inherited.surroundings {
+        surroundings.take_on(before)?;
+    }
     signals::unblock_all();
     Ok(())
-}
-
-/// As much stack as a first thread may use.
-pub(super) fn stack_size() -> usize {
-    const USUAL: u64 = 8 << 20;
-    const MOST: u64 = 1 << 30;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
-    limit.unwrap_or(USUAL).clamp(USUAL, MOST) as usize
 }
 
 /// What a panic says.

@@ -113,12 +113,13 @@ impl Child {
 
     /// Waits for its end; `None` if the deadline passes first.
     pub(crate) fn wait(&self, deadline: Deadline) -> io::Result<Option<Exit>> {
-        if let Some(exit) = self.exit()? {
-            return Ok(Some(exit));
-        }
         if !self.is_ours() {
+            // The lock may be a copy of one that was held at the fork.
             let ended = fds::wait_readable(&self.pidfd, deadline)?;
             return Ok(ended.then_some(Exit::Unknown));
+        }
+        if let Some(exit) = self.legacy(|legacy| legacy.exit) {
+            return Ok(Some(exit));
         }
         if !self.teller.wait_end(self.pidfd.as_fd(), deadline)? {
             return Ok(None);
@@ -167,7 +168,12 @@ impl Legacy {
             report: None,
             result: None,
         };
-        let (frames, incoming) = wire::drain(control.as_fd());
+        // One that has exited by itself has said that it started, and one thing more, if anything.
+        let most = match exit {
+            Exit::Code(_) => 2,
+            Exit::Signal(_) | Exit::Unknown => usize::MAX,
+        };
+        let (frames, incoming) = wire::drain(control.as_fd(), most);
         let mut incoming = Some(incoming);
         for frame in frames {
             let ours = |_: &Report| 0;

@@ -16,6 +16,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::local::Local;
 use crate::sys::pidfd::{self, Collected};
 use crate::sys::standing::Standing;
+use crate::sys::surroundings::{Surroundings, UmaskTeller};
 use crate::sys::{fds, fork, image};
 
 /// The servers of this process. Under one lock from a request to its reply: the server does one thing at a time anyway.
@@ -26,6 +27,7 @@ static SERVERS: Local<Servers> = Local::new(Servers {
     cannot: None,
     revision: 0,
     last: None,
+    umask: None,
 });
 
 #[derive(Default)]
@@ -40,12 +42,13 @@ struct Servers {
     revision: usize,
     /// When a process was last started.
     last: Option<Instant>,
+    umask: Option<UmaskTeller>,
 }
 
 /// Starts that follow one another as quickly as this have the next children made while this one runs.
 const QUICK: Duration = Duration::from_millis(20);
 /// So many of them. With one, a start that comes as soon as the last child has ended would wait for a fork that has just begun.
-const AHEAD: u32 = 2;
+const AHEAD: usize = 2;
 /// Where in the executable the preload function is; 0 while there is none.
 static PRELOAD: AtomicUsize = AtomicUsize::new(0);
 /// Counts the choices of a preload function.
@@ -100,6 +103,11 @@ pub(super) fn has_preload() -> bool {
     PRELOAD.load(Relaxed) != 0
 }
 
+/// The two ends of a control socket.
+type Pair = (OwnedFd, OwnedFd);
+/// A child that waits for its orders, what it is to take on, and what is left for the next one.
+type Made = (Newborn, io::Result<(Inherited, With)>, Option<Pair>);
+
 /// Why there is no process.
 pub(super) enum NotStarted {
     /// The server cannot make one.
@@ -120,9 +128,8 @@ pub(super) fn start(
 ) -> Result<Newborn, NotStarted> {
     let mut servers = SERVERS.lock();
     servers.belong_here();
-    servers.sweep();
     let mut tried_again = false;
-    let (newborn, inherited) = loop {
+    let (newborn, inherited, spare) = loop {
         match servers.fork() {
             Ok(newborn) => break newborn,
             Err(Trouble::Error(error)) => return Err(NotStarted::Server(error)),
@@ -142,7 +149,7 @@ pub(super) fn start(
         .and_then(|(inherited, with)| deliver(&newborn, Some((inherited, &with.descriptors()))));
     // Without orders it finds its socket at its end, and exits.
     told.map_err(NotStarted::Delivery)?;
-    servers.prepare_next();
+    servers.prepare_next(spare);
     Ok(newborn)
 }
 
@@ -208,7 +215,7 @@ impl Servers {
 
     /// A child that waits for its orders, and what it is to take on: one that was asked for before, if it lives still and is
     /// what it should be.
-    fn fork(&mut self) -> Result<(Newborn, io::Result<(Inherited, With)>), Trouble> {
+    fn fork(&mut self) -> Result<Made, Trouble> {
         if let Some(more) = self.cannot {
             let by_preload = false;
             return Err(Trouble::Error(ForkServerError::Threads {
@@ -216,7 +223,15 @@ impl Servers {
                 by_preload,
             }));
         }
-        let standing = Standing::of_this_thread()?;
+        let umask = match &mut self.umask {
+            Some(umask) => umask,
+            none => none.insert(UmaskTeller::new()?),
+        };
+        let surroundings = Surroundings::of_this_thread(umask)?;
+        // For the next child; and to see what network we are in.
+        let fresh = fds::socket_pair()?;
+        let standing = Standing::of_this_thread(fresh.0.as_fd(), surroundings.stack())?;
+        let mut fresh = Some(fresh);
         let revision = REVISION.load(Acquire);
         let fits = |server: &Server| server.standing == standing && self.revision == revision;
         if self.running.as_ref().is_some_and(|server| !fits(server)) {
@@ -239,31 +254,36 @@ impl Servers {
                 none.insert(started?)
             }
         };
-        if server.asked == 0 {
-            server.ask()?;
+        let mut a_pair = || fresh.take().map_or_else(fds::socket_pair, Ok);
+        if server.asked() == 0 {
+            server.ask(a_pair()?)?;
         }
         // While it forks, if it has to.
-        let inherited = server.inherited();
-        while server.asked > 0 {
+        let inherited = server.inherited(surroundings);
+        while server.asked() > 0 {
             let newborn = server.answer()?;
             if !fds::wait_readable(&newborn.pidfd, Deadline::NOW)? {
-                return Ok((newborn, inherited));
+                return Ok((newborn, inherited, fresh));
             }
             // Somebody has killed it while it waited.
         }
-        server.ask()?;
-        Ok((server.answer()?, inherited))
+        server.ask(a_pair()?)?;
+        Ok((server.answer()?, inherited, fresh))
     }
 
     /// Where starts follow one another quickly, the next children are made while this one runs.
-    fn prepare_next(&mut self) {
+    fn prepare_next(&mut self, spare: Option<Pair>) {
         let now = Instant::now();
         let before = self.last.replace(now);
         if before.is_some_and(|before| now.duration_since(before) < QUICK)
             && let Some(server) = &mut self.running
         {
             // If it is gone, the next start finds out.
-            while server.asked < AHEAD && server.ask().is_ok() {}
+            let mut spare = spare;
+            while server.asked() < AHEAD
+                && let Ok(pair) = spare.take().map_or_else(fds::socket_pair, Ok)
+                && server.ask(pair).is_ok()
+            {}
         }
     }
 }

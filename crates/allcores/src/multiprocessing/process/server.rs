@@ -1,5 +1,6 @@
 //! One fork server, as the process that it serves holds it: started, asked, ended.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,8 +16,8 @@ use super::wire::{self, Hello, Inherited, Reply, Request, Role, Serve, Strings, 
 use crate::registry;
 use crate::sys::clock::Deadline;
 use crate::sys::pidfd::{self, Collected, Ending};
-use crate::sys::standing::Standing;
-use crate::sys::surroundings::{self, Surroundings, UmaskTeller};
+use crate::sys::standing::{Place, Standing};
+use crate::sys::surroundings::{self, Surroundings};
 use crate::sys::{exec, fds, image};
 
 pub(super) struct Server {
@@ -24,10 +25,11 @@ pub(super) struct Server {
     pub(super) process: Arc<OwnedFd>,
     pub(super) standing: Standing,
     environment: Vec<u8>,
-    umask: UmaskTeller,
     pub(super) kernel_tells: bool,
-    /// How many children were asked for whose replies have not been read.
-    pub(super) asked: u32,
+    /// What its children have if nobody tells them otherwise: its own.
+    its: Option<(Place, Surroundings)>,
+    /// Our ends of the control sockets of children that were asked for and whose replies have not been read.
+    asked: VecDeque<OwnedFd>,
 }
 
 /// How long a server that has closed its socket, or has lost it, may take to end.
@@ -52,6 +54,11 @@ impl From<io::Error> for Trouble {
 /// This process's environment, with a NUL behind each entry.
 fn environment() -> Vec<u8> {
     let mut block = Vec::with_capacity(4096);
+    if surroundings::this_thread_is_alone() {
+        // SAFETY: no other thread changes it.
+        unsafe { surroundings::environment(&mut block) };
+        return block;
+    }
     for (name, value) in std::env::vars_os() {
         let parts: [&OsStr; 4] = [&name, "=".as_ref(), &value, "\0".as_ref()];
         for part in parts {
@@ -80,7 +87,6 @@ impl Server {
         };
         let mut descriptors = vec![children::my_pidfd()?];
         descriptors.extend(arena.as_ref().map(AsFd::as_fd));
-        let umask = UmaskTeller::new()?;
         let environment = environment();
 
         let theirs = start::above_standard_streams(theirs)?;
@@ -104,9 +110,9 @@ impl Server {
             process,
             standing,
             environment,
-            umask,
             kernel_tells: false,
-            asked: 0,
+            its: None,
+            asked: VecDeque::new(),
         };
         let hello = match wire::send_whole(server.requests.as_fd(), &serve, &descriptors) {
             Ok(()) => server.hear::<Hello>(|_| 0),
@@ -117,8 +123,13 @@ impl Server {
             Err(trouble) => return Err(server.end(trouble)),
         };
         let error = match hello {
-            Hello::Ready { kernel_tells } => {
+            Hello::Ready {
+                kernel_tells,
+                directory,
+                surroundings,
+            } => {
                 server.kernel_tells = kernel_tells;
+                server.its = Some((directory, surroundings));
                 return Ok(server);
             }
             Hello::Threads { more, by_preload } => ForkServerError::Threads { more, by_preload },
@@ -153,36 +164,49 @@ impl Server {
     /// Its next message. Its children hold its end of the socket for a moment, so its own end is looked for as well.
     fn hear<T: for<'de> serde::Deserialize<'de>>(
         &self,
-        ours: impl FnOnce(&T) -> usize,
+        ours: impl Fn(&T) -> usize,
     ) -> Result<Unpacked<T>, Trouble> {
         let (requests, process) = (self.requests.as_fd(), self.process.as_fd());
-        if fds::wait_either(requests, process, Deadline::NEVER)? != Some(fds::First::One) {
-            return Err(Trouble::Gone);
-        }
-        let mut buffer = vec![0; wire::MOST_PACKET];
-        match wire::receive_whole(requests, &mut buffer, ours) {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => Err(Trouble::Gone),
-            Err(error) => Err(gone_or(error)),
+        let mut buffer = [0; wire::MOST_PACKET];
+        // It is there already, if the child was made ahead.
+        let mut waited = false;
+        loop {
+            match wire::receive_whole_now(requests, &mut buffer, &ours) {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => return Err(Trouble::Gone),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !waited => {}
+                Err(error) => return Err(gone_or(error)),
+            }
+            if fds::wait_either(requests, process, Deadline::NEVER)? != Some(fds::First::One) {
+                return Err(Trouble::Gone);
+            }
+            waited = true;
         }
     }
 
-    /// Asks for a child, without waiting for the answer.
-    pub(super) fn ask(&mut self) -> Result<(), Trouble> {
-        wire::send_whole(self.requests.as_fd(), Request, &[]).map_err(gone_or)?;
-        self.asked += 1;
+    /// How many children were asked for that have not been looked at.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Asks for a child that will have the second of these ends, without waiting for the answer.
+    pub(super) fn ask(&mut self, (ours, its): (OwnedFd, OwnedFd)) -> Result<(), Trouble> {
+        wire::send_whole(self.requests.as_fd(), Request, &[its.as_fd()]).map_err(gone_or)?;
+        self.asked.push_back(ours);
         Ok(())
     }
 
     /// A child that was asked for: the first of them.
     pub(super) fn answer(&mut self) -> Result<Newborn, Trouble> {
-        self.asked -= 1;
-        let told = 2 + usize::from(!self.kernel_tells);
+        let Some(control) = self.asked.pop_front() else {
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
+        };
+        let told = 1 + usize::from(!self.kernel_tells);
         let Unpacked { what, ours, .. } =
             self.hear::<Reply>(|reply| if reply.is_ok() { told } else { 0 })?;
         let pid = what.map_err(io::Error::from_raw_os_error)?;
         let mut ours = ours.into_iter();
-        let (Some(pidfd), Some(control)) = (ours.next(), ours.next()) else {
+        let Some(pidfd) = ours.next() else {
             return Err(io::Error::from_raw_os_error(libc::EMFILE).into());
         };
         let server = self.process.clone();
@@ -199,11 +223,18 @@ impl Server {
         })
     }
 
-    /// What a child of this thread would inherit, and the descriptors that go with it.
-    pub(super) fn inherited(&self) -> io::Result<(Inherited, With)> {
+    /// What a child of this thread, which has these `surroundings`, would inherit and the server's have not; and the
+    /// descriptors that go with it.
+    pub(super) fn inherited(&self, surroundings: Surroundings) -> io::Result<(Inherited, With)> {
         let streams = [0, 1, 2].map(surroundings::hands_down);
+        let here = Place::here()?;
+        let its = self.its.as_ref();
+        let another_directory = its.is_none_or(|(directory, _)| *directory != here);
+        let others = its.is_none_or(|(_, its)| *its != surroundings);
         let mut with = With {
-            directory: surroundings::working_directory()?,
+            directory: another_directory
+                .then(surroundings::working_directory)
+                .transpose()?,
             streams: streams.into_iter().flatten().collect(),
             environment: None,
         };
@@ -217,7 +248,8 @@ impl Server {
             }
         };
         let inherited = Inherited {
-            surroundings: Surroundings::of_this_thread(&self.umask)?,
+            another_directory,
+            surroundings: others.then_some(surroundings),
             streams: streams.map(|stream| stream.is_some()),
             environment,
         };
@@ -227,15 +259,15 @@ impl Server {
 
 /// The descriptors that go with an [`Inherited`].
 pub(super) struct With {
-    directory: OwnedFd,
+    directory: Option<OwnedFd>,
     streams: Vec<BorrowedFd<'static>>,
     environment: Option<OwnedFd>,
 }
 
 impl With {
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut all = vec![self.directory.as_fd()];
-        all.extend(&self.streams);
+        let mut all = self.streams.clone();
+        all.extend(self.directory.as_ref().map(AsFd::as_fd));
         all.extend(self.environment.as_ref().map(AsFd::as_fd));
         all
     }
@@ -255,6 +287,10 @@ mod tests {
     #[test]
     fn the_environment_is_a_block_of_entries() {
         let block = environment();
+        let mut again = Vec::new();
+        // SAFETY: nobody changes the environment in these tests.
+        unsafe { surroundings::environment(&mut again) };
+        assert_eq!(block, again);
         let entries: Vec<_> = block.split_inclusive(|byte| *byte == 0).collect();
         assert_eq!(entries.len(), std::env::vars_os().count());
         assert!(

@@ -126,9 +126,12 @@ fn launch<A: Serialize>(
     identity.push(children::next_number());
     let name = name.unwrap_or_else(|| default_name(&identity));
     let handles = std::mem::take(&mut outgoing.descriptors);
-    let arena = registry::descriptor_for_child();
+    // A fork server has it from its beginning.
+    let arena = || registry::descriptor_for_child();
     let myself = children::my_pidfd()?;
     let deliver = |newborn: &Newborn, inherited: Option<(Inherited, &[BorrowedFd<'_>])>| {
+        let by_server = inherited.is_some();
+        let arena = (!by_server).then(arena).flatten();
         let (inherited, descriptors) = inherited.unzip();
         let boot = Boot {
             version: wire::VERSION,
@@ -143,9 +146,9 @@ fn launch<A: Serialize>(
             method: method::chosen_here(),
             inherited,
         };
-        let mut ours = vec![myself];
+        let mut ours = descriptors.unwrap_or_default().to_vec();
+        ours.extend((!by_server).then_some(myself));
         ours.extend(arena.as_ref().map(AsFd::as_fd));
-        ours.extend(descriptors.unwrap_or_default());
         let orders = Parcel::pack(&boot, Some(&body), ours, &handles)?;
         match orders.send(newborn.control.as_fd()) {
             // It has died already. Joining will tell how.

@@ -17,6 +17,7 @@ use crate::multiprocessing::connection::stream::Encoded;
 use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
 use crate::sys::clock::Deadline;
 use crate::sys::fds;
+use crate::sys::standing::Place;
 use crate::sys::surroundings::Surroundings;
 
 /// Raised with every change of what follows. Parent and child run one executable, so this guards against nothing but a
@@ -105,8 +106,14 @@ pub(crate) struct Serve {
 /// What a fork server says when it is ready, or why it never will be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Hello {
-    /// It forks on request. Whether the kernel tells how its children end; otherwise it does.
-    Ready { kernel_tells: bool },
+    /// It forks on request.
+    Ready {
+        /// Whether the kernel tells how its children end; otherwise it does.
+        kernel_tells: bool,
+        /// What its children have as long as nobody tells them otherwise.
+        directory: Place,
+        surroundings: Surroundings,
+    },
     /// Besides its own there are threads, so that a fork is not safe.
     Threads { more: u32, by_preload: bool },
     /// The preload function has panicked.
@@ -118,19 +125,20 @@ pub(crate) enum Hello {
     Unfit { reason: String },
 }
 
-/// Asks for a child.
+/// Asks for a child. Descriptor: its end of its control socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request;
 
-/// The number of the child, or the error number for which there is none. Descriptors: its pidfd, the far end of its control
-/// socket, and, if the server tells how it ends, the pipe by which it will.
+/// The number of the child, or the error number for which there is none. Descriptors: its pidfd, and, if the server tells
+/// how it ends, the pipe by which it will.
 pub(crate) type Reply = Result<u32, i32>;
 
-/// What a child would inherit if its parent had made it. Descriptors: the working directory, the standard streams that are
-/// open, and the environment if that is long.
+/// What a child would inherit if its parent had made it, as far as it differs from what the server has. Descriptors: the
+/// standard streams that are open, the working directory, and the environment if that is long.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Inherited {
-    pub(crate) surroundings: Surroundings,
+    pub(crate) surroundings: Option<Surroundings>,
+    pub(crate) another_directory: bool,
     pub(crate) streams: [bool; 3],
     pub(crate) environment: Strings,
 }
@@ -147,7 +155,9 @@ pub(crate) enum Strings {
 impl Inherited {
     pub(crate) fn descriptors(&self) -> usize {
         let streams = self.streams.iter().filter(|stream| **stream).count();
-        1 + streams + usize::from(matches!(self.environment, Strings::InFile(_)))
+        streams
+            + usize::from(self.another_directory)
+            + usize::from(matches!(self.environment, Strings::InFile(_)))
     }
 }
 
@@ -311,9 +321,18 @@ pub(crate) fn receive_whole<T: for<'de> Deserialize<'de>>(
     buffer: &mut [u8],
     ours: impl FnOnce(&T) -> usize,
 ) -> std::io::Result<Option<Unpacked<T>>> {
+    fds::wait_readable(socket, Deadline::NEVER)?;
+    receive_whole_now(socket, buffer, ours)
+}
+
+/// As [`receive_whole`], but where nothing has arrived it fails with `WouldBlock`.
+pub(crate) fn receive_whole_now<T: for<'de> Deserialize<'de>>(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ours: impl FnOnce(&T) -> usize,
+) -> std::io::Result<Option<Unpacked<T>>> {
     let mut descriptors = Vec::new();
-    let received = fds::receive(socket, buffer, &mut descriptors, Deadline::NEVER)?
-        .expect("without a deadline something comes");
+    let received = fds::receive_now(socket, buffer, &mut descriptors)?;
     let bytes = &buffer[..received.bytes];
     if bytes.is_empty() {
         return Ok(None);
@@ -326,10 +345,50 @@ pub(crate) fn receive_whole<T: for<'de> Deserialize<'de>>(
     unpack(payload, incoming, ours).map(Some).map_err(bad)
 }
 
-/// All that a child has said and the parent has not read. Never waits: the child has ended.
+/// The orders of a child, which are all that it is ever told, and all that comes with them: as few calls as they can be had
+/// in. `None` at the end of the socket.
+///
+/// # Errors
+/// `InvalidData` for what are no orders.
+pub(crate) fn receive_orders(
+    control: BorrowedFd<'_>,
+) -> std::io::Result<Option<(Vec<u8>, Incoming)>> {
+    const HEADER: usize = 4;
+    let mut bytes = vec![0; 1024];
+    let mut descriptors = Vec::new();
+    let mut cut_short = false;
+    let mut filled = 0;
+    loop {
+        let room = &mut bytes[filled..];
+        let received = fds::receive(control, room, &mut descriptors, Deadline::NEVER)?
+            .expect("without a deadline something comes");
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        cut_short |= received.cut_short;
+        filled += received.bytes;
+        let Some(header) = bytes[..filled].first_chunk::<HEADER>() else {
+            continue;
+        };
+        let length = usize::try_from(i32::from_be_bytes(*header)).unwrap_or(usize::MAX);
+        if length > 4 * INLINE {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        let whole = HEADER + length;
+        if filled >= whole {
+            bytes.truncate(whole);
+            bytes.drain(..HEADER);
+            return Ok(Some((bytes, Incoming::new(descriptors, cut_short))));
+        }
+        bytes.resize(whole, 0);
+    }
+}
+
+/// All that a child has said and the parent has not read. Never waits: the child has ended, so that where it has said `most`
+/// messages there are no more.
 ///
 /// Descriptors come with the last report alone, which is the only one that has handles.
-pub(crate) fn drain(control: BorrowedFd<'_>) -> (Vec<Vec<u8>>, Incoming) {
+pub(crate) fn drain(control: BorrowedFd<'_>, most: usize) -> (Vec<Vec<u8>>, Incoming) {
     let mut bytes = Vec::new();
     let mut descriptors = Vec::new();
     let mut cut_short = false;
@@ -340,6 +399,10 @@ pub(crate) fn drain(control: BorrowedFd<'_>) -> (Vec<Vec<u8>>, Incoming) {
         }
         cut_short |= received.cut_short;
         bytes.extend_from_slice(&piece[..received.bytes]);
+        let said = frames(&bytes);
+        if said.len() >= most {
+            return (said, Incoming::new(descriptors, cut_short));
+        }
     }
     (frames(&bytes), Incoming::new(descriptors, cut_short))
 }

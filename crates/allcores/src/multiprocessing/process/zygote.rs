@@ -1,6 +1,6 @@
-//! The fork server itself: a process of two threads, one of which does nothing but watch the process that is served. The
-//! other, which std has given the name `main`, forks on request, so that in each child it is the only thread, has that name
-//! and a stack with a guard, and nothing has to be started any more.
+//! The fork server itself: a process of one thread, which forks on request, and ends when the process that is served does. In
+//! each child that thread is the first and only one, as in a spawned process, and nothing has to be started any more. (A
+//! second thread would cost each of them the fork and the end of its stack: a tenth of a start.)
 
 use std::ffi::CString;
 use std::io;
@@ -10,13 +10,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
+
 use super::child;
 use super::wire::{self, Hello, Reply, Report, Request, Serve, Unpacked};
 use crate::registry;
 use crate::sys::clock::Deadline;
 use crate::sys::fds::First;
 use crate::sys::fork::{self, Forked};
-use crate::sys::surroundings::{self, Surroundings};
+use crate::sys::standing::Place;
+use crate::sys::surroundings::{self, Surroundings, UmaskTeller};
 use crate::sys::{fds, image, pidfd, signals};
 
 /// Set while this process is a fork server.
@@ -28,7 +31,9 @@ pub(super) fn is_zygote() -> bool {
 }
 
 /// Threads of the server's own.
-const OWN_THREADS: usize = 2;
+const OWN_THREADS: usize = 1;
+/// How often a child that was killed before it could be named is made anew.
+const ATTEMPTS: usize = 3;
 /// How long a thread that has been joined may take to leave the process: after the preload function, and before it, where
 /// whoever has threads of constructors has them for good, and spawns instead.
 const LEAVING: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(20)];
@@ -45,7 +50,7 @@ pub(super) fn serve(requests: OwnedFd) -> ! {
         fork::leave(0);
     };
     let Unpacked { what, ours, .. } = orders;
-    // For ever: both threads use them, and children close their copies by number.
+    // For ever: children close their copies by number.
     let requests: &'static OwnedFd = Box::leak(Box::new(requests));
     let unfit = |reason: String| -> ! {
         let _ = wire::send_whole(requests.as_fd(), &Hello::Unfit { reason }, &[]);
@@ -62,15 +67,15 @@ pub(super) fn serve(requests: OwnedFd) -> ! {
         .for_each(registry::adopt_from_parent);
     let zygote = Zygote { requests, served };
     let _ = rustix::thread::set_name(c"allcores-zygote");
-    let main = std::thread::Builder::new()
-        .name("main".into())
-        .stack_size(child::stack_size())
-        .spawn(move || zygote.run(&what));
-    if let Err(error) = main {
-        unfit(format!("its thread cannot be started: {error}"));
+    // Until it says that it is ready nothing looks for the end of the process that is served. Its thread waits for that,
+    // so that the end of one is that of the other.
+    if !crate::sync::sleep::deaf() {
+        signals::end_with_parent(true);
+        if fds::wait_readable(served, Deadline::NOW).unwrap_or(true) {
+            fork::leave(0);
+        }
     }
-    let _ = fds::wait_readable(served, Deadline::NEVER);
-    leave_unless_deaf()
+    zygote.run(&what)
 }
 
 /// The process that we served is gone, or has let go of us.
@@ -111,16 +116,25 @@ impl Zygote {
                 fork::leave(0);
             }
         };
-        let mine = Surroundings::without_umask();
-        let ready = surroundings::silence().and(mine).and_then(|mine| {
-            let kernel_tells = ledger.is_none();
-            let hello = Hello::Ready { kernel_tells };
-            wire::send_whole(self.requests.as_fd(), &hello, &[]).map(|()| mine)
-        });
+        signals::end_with_parent(false);
+        let ready = self.ready(ledger.is_none());
         match ready {
             Ok(mine) => self.attend(&mine, ledger),
             Err(_) => fork::leave(1),
         }
+    }
+
+    /// Says that it forks from now on, and what each child has round it until it is told what its parent has.
+    fn ready(self, kernel_tells: bool) -> io::Result<Surroundings> {
+        surroundings::silence()?;
+        let mine = Surroundings::of_this_thread(&UmaskTeller::new()?)?;
+        let hello = Hello::Ready {
+            kernel_tells,
+            directory: Place::here()?,
+            surroundings: mine.clone(),
+        };
+        wire::send_whole(self.requests.as_fd(), &hello, &[])?;
+        Ok(mine)
     }
 
     fn prepare(self, orders: &Serve) -> Result<Option<Ledger>, Hello> {
@@ -179,25 +193,28 @@ impl Zygote {
         signals::collect_children_at_once(ledger.is_none());
         let name = program_name();
         let child = Child { mine, name };
-        let mut buffer = vec![0; wire::MOST_PACKET];
+        let (requests, served) = (self.requests.as_fd(), self.served.as_fd());
+        let mut buffer = [0; 64];
         loop {
-            if let Some(ledger) = &mut ledger {
-                ledger.tell_until(self.requests.as_fd());
+            // Whoever else holds copies of the far end: the end of the process that is served is ours.
+            let waited = match &mut ledger {
+                Some(ledger) => ledger.tell_until(requests, served),
+                None => fds::wait_either(requests, served, Deadline::NEVER),
+            };
+            if !matches!(waited, Ok(Some(First::One))) {
+                leave_unless_deaf();
             }
-            let request = wire::receive_whole(self.requests.as_fd(), &mut buffer, |_: &Request| 0);
-            let Ok(Some(_)) = request else { break };
-            let reply = match self.fork(&child, &mut ledger) {
+            let request = wire::receive_whole_now(requests, &mut buffer, |_: &Request| 1);
+            let Ok(Some(Unpacked { ours, .. })) = request else {
+                break;
+            };
+            let reply = match self.fork(&child, ours.into_iter().next(), &mut ledger) {
                 Ok((pid, descriptors)) => {
                     let with: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
                     self.reply(Ok(pid), &with)
                 }
                 Err(error) => self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
             };
-            if ledger.is_none() {
-                // One that has ended while we looked after it ourselves is still there.
-                signals::collect_children_at_once(true);
-                while pidfd::collect_any().is_some() {}
-            }
             if reply.is_err() {
                 break;
             }
@@ -213,59 +230,61 @@ impl Zygote {
         wire::send_whole(self.requests.as_fd(), reply, with)
     }
 
-    /// A child that waits for its orders, and the descriptors that go with its number.
+    /// A child that waits for its orders at `control`, and the descriptors that go with its number.
     fn fork(
         self,
         child: &Child<'_>,
+        control: Option<OwnedFd>,
         ledger: &mut Option<Ledger>,
     ) -> io::Result<(u32, Vec<OwnedFd>)> {
-        let (ours, control) = fds::socket_pair()?;
-        let status = ledger
-            .is_some()
-            .then(fds::pipe_without_waiting)
-            .transpose()?;
-        // Its number is its own until it has been collected, and that is up to us. With a ledger it always is, and must not
-        // be said again: the kernel would drop a SIGCHLD that waits to be heard.
-        if ledger.is_none() {
-            signals::collect_children_at_once(false);
-        }
-        // SAFETY: the other thread sleeps in poll(2) from beginning to end, and holds nothing.
-        match unsafe { fork::fork() }? {
-            Forked::Child => {
-                drop((ours, status, ledger.take()));
-                self.become_child(child, control)
-            }
-            Forked::Parent(pid) => {
-                let mut descriptors = vec![pidfd::open(pid)?, ours];
-                if let (Some(ledger), Some((pipe, write))) = (ledger, status) {
-                    ledger.children.push((pid, write));
-                    descriptors.push(pipe);
+        let control = control.ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
+        for _ in 0..ATTEMPTS {
+            let status = ledger
+                .is_some()
+                .then(fds::pipe_without_waiting)
+                .transpose()?;
+            // SAFETY: there is no other thread.
+            let pid = match unsafe { fork::fork() }? {
+                Forked::Child => {
+                    drop((status, ledger.take()));
+                    self.become_child(child, control)
                 }
-                Ok((pid, descriptors))
+                Forked::Parent(pid) => pid,
+            };
+            match (&mut *ledger, status) {
+                // Its number is its own until we collect it.
+                (Some(ledger), Some((pipe, write))) => {
+                    ledger.children.push((pid, write));
+                    return Ok((pid, vec![pidfd::open(pid)?, pipe]));
+                }
+                _ => {
+                    if let Some(process) = pidfd::open_child(pid)? {
+                        return Ok((pid, vec![process]));
+                    }
+                    // Somebody has killed it already. It had no orders.
+                }
             }
         }
+        Err(io::Error::from_raw_os_error(libc::ESRCH))
     }
 
     /// In the child: waits for orders, and lives.
     fn become_child(self, given: &Child<'_>, control: OwnedFd) -> ! {
         IS_ZYGOTE.store(false, Relaxed);
         let [_, served] = [self.requests, self.served].map(|descriptor| {
-            // SAFETY: this process's copy. The references in the frames below are never used again, nor is the thread
-            // here that watched the other.
+            // SAFETY: this process's copy. The references in the frames below are never used again.
             unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) }
         });
-        let _ = rustix::thread::set_name(c"allcores-ready");
         child::warm_up();
         // Whoever was to tell us may be gone, and somebody else hold a copy of the far end.
         let waited = fds::wait_either(control.as_fd(), served.as_fd(), Deadline::NEVER);
         if !matches!(waited, Ok(Some(First::One))) {
             fork::leave(0);
         }
-        drop(served);
         if let Some(name) = &given.name {
             let _ = rustix::thread::set_name(name);
         }
-        child::live_on(control, given.mine)
+        child::live_on(control, served, given.mine)
     }
 }
 
@@ -300,13 +319,22 @@ fn only_our_threads(by_preload: bool) -> Result<(), Hello> {
 }
 
 impl Ledger {
-    /// Tells what becomes known, until there is something to read at `requests`.
-    fn tell_until(&mut self, requests: BorrowedFd<'_>) {
+    /// Tells what becomes known, until there is something to read at `requests`, or `served` has ended.
+    fn tell_until(
+        &mut self,
+        requests: BorrowedFd<'_>,
+        served: BorrowedFd<'_>,
+    ) -> io::Result<Option<First>> {
         loop {
-            let waited = fds::wait_either(requests, self.ended.as_fd(), Deadline::NEVER);
+            let of = [requests, served, self.ended.as_fd()];
+            let mut of = of.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            fds::poll(&mut of, Deadline::NEVER)?;
+            let [asked, over, _] = of.map(|fd| !fd.revents().is_empty());
             self.tell();
-            if waited.is_err() || fds::wait_readable(requests, Deadline::NOW).unwrap_or(true) {
-                return;
+            match (asked, over) {
+                (true, _) => return Ok(Some(First::One)),
+                (_, true) => return Ok(Some(First::Other)),
+                (false, false) => {}
             }
         }
     }
