@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -134,17 +135,21 @@ pub(crate) fn live_on(control: OwnedFd, parent: OwnedFd, before: &Surroundings) 
     })))
 }
 
-/// Touches, while nobody waits for it, what this process will write to between its orders and its end, and a forked process
-/// shares until then: a piece of the heap, and of the stack.
-pub(super) fn warm_up() {
-    const PAGE: usize = 4096;
-    let mut heap = Vec::<u8>::with_capacity(2 * PAGE);
-    let mut stack = [std::mem::MaybeUninit::<u8>::uninit(); 2 * PAGE];
-    for piece in [heap.spare_capacity_mut(), &mut stack] {
-        for page in piece.chunks_mut(PAGE) {
-            page[0].write(0);
-        }
-        std::hint::black_box(piece);
+/// Does in the fork server what is done once in a process, so that none of its children has to: thread locals are made, and
+/// what libc binds when it is first called is bound.
+pub(super) fn rehearse() {
+    if let Ok((nothing, _)) = stream::encode(&(), wire::outgoing()) {
+        let _ = stream::decode::<()>(nothing.payload(), Incoming::default());
+    }
+}
+
+/// The control socket, once there are orders.
+static CONTROL: OnceLock<Control> = OnceLock::new();
+
+/// Says a panic, where a panic is the end at once.
+pub(super) fn say_panic(panic: Report) {
+    if let Some(control) = CONTROL.get() {
+        control.say(panic);
     }
 }
 
@@ -158,8 +163,11 @@ fn take_orders(
     control: OwnedFd,
     forked: Option<(OwnedFd, &Surroundings)>,
 ) -> Option<(Result<Orders, String>, &'static Control)> {
-    // Leaked: it is needed to the end of the process.
-    let control: &'static Control = Box::leak(Box::new(Control(control)));
+    // There is one door, and it closes behind the first.
+    let control = CONTROL.get_or_init(|| Control(control));
+    if forked.is_none() {
+        watch_for_panics(say_panic);
+    }
     let orders = match wire::receive_orders(control.0.as_fd()) {
         Ok(None) => return None,
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
@@ -178,7 +186,6 @@ struct Orders {
 
 impl Orders {
     fn carry_out(self, control: &'static Control) -> bool {
-        watch_for_panics(|panic| control.say(panic));
         let call = Call {
             arguments: self.arguments,
             handles: self.handles,

@@ -129,7 +129,7 @@ impl Server {
                 surroundings,
             } => {
                 server.kernel_tells = kernel_tells;
-                server.its = Some((directory, surroundings));
+                server.its = Some((directory, *surroundings));
                 return Ok(server);
             }
             Hello::Threads { more, by_preload } => ForkServerError::Threads { more, by_preload },

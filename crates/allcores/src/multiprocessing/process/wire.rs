@@ -112,7 +112,7 @@ pub(crate) enum Hello {
         kernel_tells: bool,
         /// What its children have as long as nobody tells them otherwise.
         directory: Place,
-        surroundings: Surroundings,
+        surroundings: Box<Surroundings>,
     },
     /// Besides its own there are threads, so that a fork is not safe.
     Threads { more: u32, by_preload: bool },
@@ -270,6 +270,24 @@ pub(crate) fn send_whole(
     let sent = fds::send(socket, &parts, ours, Deadline::NEVER)?;
     debug_assert_eq!(sent, Some(frame.len()));
     Ok(())
+}
+
+/// As [`send_whole`], what takes no more than a few bytes, and without a heap: whoever forks all the time would have each of
+/// its pages copied each time.
+pub(crate) fn send_small(
+    socket: BorrowedFd<'_>,
+    what: impl Serialize,
+    ours: &[BorrowedFd<'_>],
+) -> std::io::Result<()> {
+    const HEADER: usize = 4;
+    let mut bytes = [0; 64];
+    let body_in_file = None;
+    let payload = postcard::to_slice(&Head { what, body_in_file }, &mut bytes[HEADER..])
+        .map_err(std::io::Error::other)?
+        .len();
+    bytes[..HEADER].copy_from_slice(Header::new(payload as u64).as_bytes());
+    let parts = [std::io::IoSlice::new(&bytes[..HEADER + payload])];
+    fds::send(socket, &parts, ours, Deadline::NEVER).map(drop)
 }
 
 /// A message as it came.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 
 use super::child;
-use super::wire::{self, Hello, Reply, Report, Request, Serve, Unpacked};
+use super::wire::{self, Hello, Reply, Report, Serve, Unpacked};
 use crate::registry;
 use crate::sys::clock::Deadline;
 use crate::sys::fds::First;
@@ -131,7 +131,7 @@ impl Zygote {
         let hello = Hello::Ready {
             kernel_tells,
             directory: Place::here()?,
-            surroundings: mine.clone(),
+            surroundings: Box::new(mine.clone()),
         };
         wire::send_whole(self.requests.as_fd(), &hello, &[])?;
         Ok(mine)
@@ -193,8 +193,12 @@ impl Zygote {
         signals::collect_children_at_once(ledger.is_none());
         let name = program_name();
         let child = Child { mine, name };
+        // For all that come after, too.
+        child::watch_for_panics(child::say_panic);
         let (requests, served) = (self.requests.as_fd(), self.served.as_fd());
         let mut buffer = [0; 64];
+        let mut came = Vec::with_capacity(4);
+        child::rehearse();
         loop {
             // Whoever else holds copies of the far end: the end of the process that is served is ours.
             let waited = match &mut ledger {
@@ -204,14 +208,17 @@ impl Zygote {
             if !matches!(waited, Ok(Some(First::One))) {
                 leave_unless_deaf();
             }
-            let request = wire::receive_whole_now(requests, &mut buffer, |_: &Request| 1);
-            let Ok(Some(Unpacked { ours, .. })) = request else {
-                break;
-            };
-            let reply = match self.fork(&child, ours.into_iter().next(), &mut ledger) {
-                Ok((pid, descriptors)) => {
-                    let with: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-                    self.reply(Ok(pid), &with)
+            // A request says nothing but that it is one.
+            match fds::receive_now(requests, &mut buffer, &mut came) {
+                Ok(request) if request.bytes != 0 => {}
+                _ => break,
+            }
+            let control = came.pop();
+            came.clear();
+            let reply = match self.fork(&child, control, &mut ledger) {
+                Ok((pid, process, None)) => self.reply(Ok(pid), &[process.as_fd()]),
+                Ok((pid, process, Some(pipe))) => {
+                    self.reply(Ok(pid), &[process.as_fd(), pipe.as_fd()])
                 }
                 Err(error) => self.reply(Err(error.raw_os_error().unwrap_or(0)), &[]),
             };
@@ -227,7 +234,7 @@ impl Zygote {
     }
 
     fn reply(self, reply: Reply, with: &[BorrowedFd<'_>]) -> io::Result<()> {
-        wire::send_whole(self.requests.as_fd(), reply, with)
+        wire::send_small(self.requests.as_fd(), reply, with)
     }
 
     /// A child that waits for its orders at `control`, and the descriptors that go with its number.
@@ -236,7 +243,7 @@ impl Zygote {
         child: &Child<'_>,
         control: Option<OwnedFd>,
         ledger: &mut Option<Ledger>,
-    ) -> io::Result<(u32, Vec<OwnedFd>)> {
+    ) -> io::Result<(u32, OwnedFd, Option<OwnedFd>)> {
         let control = control.ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
         for _ in 0..ATTEMPTS {
             let status = ledger
@@ -255,11 +262,11 @@ impl Zygote {
                 // Its number is its own until we collect it.
                 (Some(ledger), Some((pipe, write))) => {
                     ledger.children.push((pid, write));
-                    return Ok((pid, vec![pidfd::open(pid)?, pipe]));
+                    return Ok((pid, pidfd::open(pid)?, Some(pipe)));
                 }
                 _ => {
                     if let Some(process) = pidfd::open_child(pid)? {
-                        return Ok((pid, vec![process]));
+                        return Ok((pid, process, None));
                     }
                     // Somebody has killed it already. It had no orders.
                 }
@@ -275,7 +282,6 @@ impl Zygote {
             // SAFETY: this process's copy. The references in the frames below are never used again.
             unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) }
         });
-        child::warm_up();
         // Whoever was to tell us may be gone, and somebody else hold a copy of the far end.
         let waited = fds::wait_either(control.as_fd(), served.as_fd(), Deadline::NEVER);
         if !matches!(waited, Ok(Some(First::One))) {
