@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
 
 use allcores::multiprocessing::{Lock, Process, StartMethod};
-use common::machine::Load;
+use common::machine::{Load, Pinned};
 use common::pair::Child;
 use common::peers::Shared;
 use common::{Bench, Bound, repeated};
@@ -37,16 +37,23 @@ fn answer(question: u64) -> u64 {
 
 fn start_join(bench: &mut Bench) {
     let most = if bench.is_quick() { 64 } else { 1024 };
-    let methods = [
-        ("forkserver", StartMethod::ForkServer, Bound::Faster(6.0)),
-        ("spawn", StartMethod::Spawn, Bound::Faster(1.4)),
+    let server = ("forkserver", StartMethod::ForkServer, Bound::Faster(6.0));
+    let spawn = ("spawn", StartMethod::Spawn, Bound::Faster(1.4));
+    let rows = [
+        (server, "one CPU", 1),
+        (server, "two CPUs", 2),
+        (spawn, "two CPUs", 2),
     ];
-    for (method, chosen, bound) in methods {
+    for ((method, chosen, bound), pins, cpus) in rows {
         for mebibytes in [0, 1024] {
-            let figure = format!("Process start+join, {method}, parent of {mebibytes} MiB");
+            let figure = format!("Process start+join, {method}, parent of {mebibytes} MiB, {pins}");
             if !bench.wants(&figure) {
                 continue;
             }
+            let _pinned = Pinned::to_first(cpus);
+            // A server of its own for each figure, so that it is pinned as well.
+            allcores::multiprocessing::set_forkserver_preload(|| ())
+                .expect("it is in this executable");
             let memory = resident(mebibytes.min(most));
             bench.compare(
                 &figure,

@@ -61,6 +61,13 @@ impl Pinned {
         pin(&[usable[cpu % usable.len()]]);
         Pinned(())
     }
+
+    /// To the first so many.
+    pub(crate) fn to_first(count: usize) -> Pinned {
+        let usable = usable();
+        pin(&usable[..count.min(usable.len())]);
+        Pinned(())
+    }
 }
 
 impl Drop for Pinned {
