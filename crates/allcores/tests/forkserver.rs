@@ -649,3 +649,42 @@ fn it_serves_where_session_and_group_lie_outside_the_namespace_of_processes() {
     }
     alone(test);
 }
+
+#[test]
+fn children_find_their_code_in_large_pieces_and_panic_as_ever() {
+    /// Whether the code of this function is mapped from a file.
+    fn is_from_file(_: ()) -> bool {
+        let here = is_from_file as *const () as usize;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| {
+            let (start, rest) = line.split_once('-').unwrap();
+            let end = rest.split_once(' ').unwrap().0;
+            let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16).unwrap());
+            (start..end).contains(&here)
+        });
+        line.unwrap().contains('/')
+    }
+    fn test(_: ()) {
+        let start = || forked(is_from_file, ()).unwrap().result().unwrap();
+        assert!(start(), "the first ones have no time for that");
+        let large = (0..10).any(|_| !start());
+        if !large {
+            eprintln!("SKIPPED: this system gives no large pieces of memory for code");
+        }
+        let p: Process<()> = forked(|word: String| panic!("{word}"), "alas".into()).unwrap();
+        match p.result().unwrap_err() {
+            ProcessError::Panicked {
+                message, location, ..
+            } => {
+                assert_eq!(message, "alas");
+                assert!(location.unwrap().file.ends_with("forkserver.rs"));
+            }
+            other => panic!("{other:?}"),
+        }
+        // SAFETY: this process has no other thread that looks at the environment.
+        unsafe { std::env::set_var("ALLCORES_NO_LARGE_CODE", "1") };
+        mp::set_forkserver_preload(|| ()).unwrap();
+        assert!((0..10).all(|_| start()), "it was to stay where it is");
+    }
+    alone(test);
+}

@@ -27,6 +27,8 @@ pub(crate) mod available;
 #[cfg(not(allcores_loom))]
 pub(crate) mod clock;
 #[cfg(not(allcores_loom))]
+pub(crate) mod code;
+#[cfg(not(allcores_loom))]
 pub(crate) mod exec;
 #[cfg(not(allcores_loom))]
 pub(crate) mod fds;

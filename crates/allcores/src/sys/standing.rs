@@ -89,7 +89,7 @@ fn session() -> io::Result<i32> {
 }
 
 /// Whether a seccomp filter is in force. A filter that forbids the question is one.
-fn is_filtered() -> bool {
+pub(super) fn is_filtered() -> bool {
     // SAFETY: a question without pointers. (In strict mode, where it would be answered by SIGKILL, no process is started.)
     unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) != 0 }
 }

@@ -20,7 +20,7 @@ use crate::sys::fds::First;
 use crate::sys::fork::{self, Forked};
 use crate::sys::standing::Place;
 use crate::sys::surroundings::{self, Surroundings, UmaskTeller};
-use crate::sys::{fds, image, pidfd, signals};
+use crate::sys::{code, fds, image, pidfd, signals};
 
 /// Set while this process is a fork server.
 static IS_ZYGOTE: AtomicBool = AtomicBool::new(false);
@@ -32,6 +32,8 @@ pub(super) fn is_zygote() -> bool {
 
 /// Threads of the server's own.
 const OWN_THREADS: usize = 1;
+/// A process that starts so many will start more: it takes a few milliseconds, and memory.
+const WORTHWHILE: u32 = 2;
 /// How often a child that was killed before it could be named is made anew.
 const ATTEMPTS: usize = 3;
 /// How long a thread that has been joined may take to leave the process: after the preload function, and before it, where
@@ -199,6 +201,7 @@ impl Zygote {
         let mut buffer = [0; 64];
         let mut came = Vec::with_capacity(4);
         child::rehearse();
+        let mut requests_met = 0;
         loop {
             // Whoever else holds copies of the far end: the end of the process that is served is ours.
             let waited = match &mut ledger {
@@ -224,6 +227,11 @@ impl Zygote {
             };
             if reply.is_err() {
                 break;
+            }
+            requests_met += 1;
+            if requests_met == WORTHWHILE {
+                // SAFETY: there is no other thread.
+                unsafe { code::gather() };
             }
         }
         // Nobody asks any more; whoever waits for a status is told it.
