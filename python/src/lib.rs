@@ -6,6 +6,7 @@ mod block;
 mod child;
 mod connection;
 mod data;
+mod pickled;
 mod queue;
 mod raw;
 mod shared;
@@ -25,6 +26,7 @@ mod _allcores {
         allcores::face::tell_of_signals();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::child::register(module)?;
+        super::pickled::register(module)?;
         super::threading::register(module)?;
         super::queue::register(module)?;
         super::shared::register(module)?;

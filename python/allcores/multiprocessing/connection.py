@@ -54,14 +54,11 @@ class Connection(_allcores.Wire, _stock.Connection):
 
     __del__ = _allcores.Wire._drop
 
-    def send(self, obj, _dump=_messages.dump):
-        """Send a (picklable) object"""
-        self._check_send()
+    # `send` and `recv` are put here by `quicken_connection`, and call these.
+    def _send_object(self, obj, _dump=_messages.dump):
         _dump(obj, self._send_sink)
 
-    def recv(self, _load=_messages.load):
-        """Receive a (picklable) object"""
-        return _load(self._recv_message())
+    _loads = staticmethod(_messages.load)
 
     def recv_bytes_into(self, buf, offset=0):
         """
@@ -72,6 +69,9 @@ class Connection(_allcores.Wire, _stock.Connection):
         if type(result) is bytes:
             raise BufferTooShort(result)
         return result
+
+
+_allcores.quicken_connection(Connection)
 
 
 def Pipe(duplex=True):

@@ -11,7 +11,7 @@ from multiprocessing import context
 from multiprocessing import queues as _stock
 from queue import Empty, Full
 
-from allcores._allcores import SharedQueue
+from allcores._allcores import SharedQueue, quicken_queue
 from allcores._errors import ItemsLostError
 from allcores.multiprocessing import _arena
 from allcores.multiprocessing._pickling import ATOMS as _ATOMS
@@ -84,19 +84,16 @@ class Queue(_Ends, _stock.Queue):
 
     def _use(self, core):
         self._core = core
-        self._put = core.put
-        self._take = core.get
+        # What the quick ways look at.
+        self._open = core
         self._closed = False
 
-    def put(self, obj, block=True, timeout=None):
-        """Put an item: raises what pickling it raises, and queue.Full if there is no room in time.
-
-        ValueError after `close`, queue.ShutDown after `shutdown`.
-        """
+    # `put` and `get` are put here by `quicken_queue`; these do what they cannot do at once.
+    def _put_slowly(self, obj, block, timeout):
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
         if type(obj) in _ATOMS:
-            if not self._put(_atom(obj), block, timeout):
+            if not self._core.put(_atom(obj), block, timeout):
                 raise Full
             return
         if not block and self._core.full() and not self._core.is_shutdown():
@@ -113,18 +110,14 @@ class Queue(_Ends, _stock.Queue):
                 raise
             hook(error, obj)
             return
-        if not self._put(kit.parts, block, timeout):
+        if not self._core.put(kit.parts, block, timeout):
             raise Full
         kit.clear()
 
-    def get(self, block=True, timeout=None):
-        """Get the next item: raises queue.Empty if there is none in time, and what unpickling it raises.
-
-        ValueError after `close`, queue.ShutDown after `shutdown` once nothing is left.
-        """
+    def _get_slowly(self, block, timeout):
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
-        message = self._take(block, timeout)
+        message = self._core.get(block, timeout)
         if message is None:
             raise Empty
         return _loads(message)
@@ -152,6 +145,7 @@ class Queue(_Ends, _stock.Queue):
     def close(self):
         """This process neither puts nor gets any more. Others go on."""
         self._closed = True
+        self._open = None
         if self._core.has_put():
             self._reader.close()
             self._writer.close()
@@ -222,6 +216,9 @@ class JoinableQueue(Queue, _stock.JoinableQueue):
 
 
 _STOCK = {Queue: _stock.Queue, JoinableQueue: _stock.JoinableQueue}
+
+quicken_queue(Queue)
+quicken_queue(JoinableQueue)
 
 
 class SimpleQueue(_Ends, _stock.SimpleQueue):

@@ -100,7 +100,7 @@ class RLock(SemLock):
         return f"<{self.__class__.__name__}({owner}, {count})>"
 
 
-class Condition:
+class Condition(_allcores.QuickCondition):
     """A queue of processes and threads that wait for a notification, with a lock around what they wait for.
 
     Waiters are notified in the order in which they came. One that is killed while it waits is passed over, or hands its
@@ -114,6 +114,7 @@ class Condition:
     def _around(self, lock, waiters):
         self._lock = lock
         self._waiters = waiters
+        self._bind(lock, waiters)
         self.acquire = self._lock.acquire
         self.release = self._lock.release
 
@@ -125,10 +126,11 @@ class Condition:
         lock, packed = state
         self._around(lock, _arena.rebuild(_allcores.SharedCondition._unpack, packed))
 
-    def __enter__(self):
+    # `__enter__`, `__exit__`, `wait` and `notify` are QuickCondition's; these are for locks that are not of our own classes.
+    def _enter_slowly(self):
         return self._lock.__enter__()
 
-    def __exit__(self, *exc_info):
+    def _exit_slowly(self, *exc_info):
         return self._lock.__exit__(*exc_info)
 
     def __repr__(self):
@@ -138,11 +140,7 @@ class Condition:
         """Whether anybody holds the lock."""
         return self._lock.locked()
 
-    def wait(self, timeout=None):
-        """Release the lock, wait for a notification, for `timeout` seconds at most, and acquire the lock again.
-
-        Whether there was a notification.
-        """
+    def _wait_slowly(self, timeout):
         if isinstance(self._lock, _allcores.SemLock):
             return self._waiters.wait(self._lock, timeout)
         return self._wait_around(_Around(self._lock), timeout)
@@ -176,8 +174,7 @@ class Condition:
             result = predicate()
         return result
 
-    def notify(self, n=1):
-        """Notify the `n` that have waited longest. The lock must be held."""
+    def _notify_slowly(self, n=1):
         if isinstance(self._lock, _allcores.SemLock):
             self._waiters.notify(self._lock, n)
         else:
@@ -329,7 +326,7 @@ class Barrier(threading.Barrier):
         return self._parties_wait.broken
 
 
-for _class in (Lock, RLock, Semaphore, BoundedSemaphore, Event):
+for _class in (Lock, RLock, Semaphore, BoundedSemaphore, Event, Condition):
     _allcores.quicken(_class)
 del _class
 

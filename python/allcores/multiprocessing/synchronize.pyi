@@ -4,6 +4,8 @@ from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
+from allcores._allcores import QuickCondition
+
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "SemLock", "Semaphore"]
 
 _T = TypeVar("_T")
@@ -55,7 +57,7 @@ class Lock(SemLock):
 class RLock(SemLock):
     def __init__(self, *, ctx: BaseContext | None = None) -> None: ...
 
-class Condition:
+class Condition(QuickCondition):
     def __init__(self, lock: _LockLike | None = None, *, ctx: BaseContext | None = None) -> None: ...
     acquire: Callable[..., bool]
     release: Callable[[], None]

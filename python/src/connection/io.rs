@@ -129,6 +129,13 @@ impl<'a> Pieces<'a> {
             // IOV_MAX
             let count = self.list.len().min(1024);
             let sent = match channel {
+                Channel::Socket if count == 1 => {
+                    let piece = &self.list[0];
+                    let patience = if waiting { 0 } else { libc::MSG_DONTWAIT };
+                    let flags = libc::MSG_NOSIGNAL | patience;
+                    // SAFETY: send(2) reads the piece, which is there by the word of `new`.
+                    unsafe { libc::send(fd, piece.iov_base, piece.iov_len, flags) }
+                }
                 Channel::Socket => {
                     // SAFETY: zeroes are a msghdr: no address, nothing beside the data.
                     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -137,6 +144,12 @@ impl<'a> Pieces<'a> {
                     let patience = if waiting { 0 } else { libc::MSG_DONTWAIT };
                     // SAFETY: sendmsg(2) reads the pieces, which are there by the word of `new`.
                     unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL | patience) }
+                }
+                // Less work than a list, for the kernel as well.
+                Channel::Other if waiting && count == 1 => {
+                    let piece = &self.list[0];
+                    // SAFETY: as above.
+                    unsafe { libc::write(fd, piece.iov_base, piece.iov_len) }
                 }
                 Channel::Other if waiting => {
                     // SAFETY: as above.

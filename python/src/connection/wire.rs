@@ -14,6 +14,7 @@ use super::io::{self, Known, Pieces, Room, piece};
 use super::outgoing::{self, Header};
 use super::sink::Sink;
 use super::wait;
+use crate::pickled::HEADER;
 
 /// What a Connection stands on: frames of bytes over a descriptor.
 #[pyclass(frozen, subclass, module = "allcores._allcores")]
@@ -28,7 +29,7 @@ pub(crate) struct Wire {
 const CLOSED: i32 = -1;
 
 /// Where the message goes.
-enum Message {
+pub(super) enum Message {
     Small(usize),
     Large(usize),
 }
@@ -43,7 +44,7 @@ impl Wire {
     }
 
     #[inline]
-    fn to_read(&self) -> PyResult<i32> {
+    pub(super) fn to_read(&self) -> PyResult<i32> {
         let handle = self.open_handle()?;
         if !self.may_read.load(Relaxed) {
             return Err(PyOSError::new_err("connection is write-only"));
@@ -52,12 +53,30 @@ impl Wire {
     }
 
     #[inline]
-    fn to_write(&self) -> PyResult<i32> {
+    pub(super) fn to_write(&self) -> PyResult<i32> {
         let handle = self.open_handle()?;
         if !self.may_write.load(Relaxed) {
             return Err(PyOSError::new_err("connection is read-only"));
         }
         Ok(handle)
+    }
+
+    /// The descriptor, if something may be sent.
+    #[inline]
+    pub(super) fn writing(&self) -> Option<i32> {
+        let handle = self.handle.load(Relaxed);
+        (handle != CLOSED && self.may_write.load(Relaxed)).then_some(handle)
+    }
+
+    /// Sends a small frame: room for a header, and what it is about.
+    #[inline]
+    pub(super) fn send_frame(&self, py: Python<'_>, handle: i32, frame: &mut [u8]) -> PyResult<()> {
+        let length = frame.len() - HEADER;
+        frame[..HEADER].copy_from_slice(&(length as i32).to_be_bytes());
+        let mut one = [piece(frame.as_ptr(), frame.len())];
+        // SAFETY: the caller keeps the memory.
+        let pieces = unsafe { Pieces::new(&mut one) };
+        outgoing::send(py, handle, self.channel.get(handle), pieces, frame.len())
     }
 
     fn send_memory(
@@ -74,7 +93,7 @@ impl Wire {
         outgoing::send(py, handle, self.channel.get(handle), pieces, length)
     }
 
-    fn begin(
+    pub(super) fn begin(
         &self,
         py: Python<'_>,
         handle: i32,
@@ -105,16 +124,24 @@ impl Wire {
         let mut place = MaybeUninit::uninit();
         match self.begin(py, handle, most, &mut place)? {
             Message::Small(length) => Ok(PyBytes::new(py, filled(&place, length))),
-            Message::Large(length) => {
-                let channel = self.channel.get(handle);
-                Ok(incoming::bytes(py, handle, channel, length)?.into_bound(py))
-            }
+            Message::Large(length) => self.receive_large(py, handle, length),
         }
+    }
+
+    /// A message that has begun, as `begin` said.
+    pub(super) fn receive_large<'py>(
+        &self,
+        py: Python<'py>,
+        handle: i32,
+        length: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let channel = self.channel.get(handle);
+        Ok(incoming::bytes(py, handle, channel, length)?.into_bound(py))
     }
 }
 
 /// A small message that has come.
-fn filled(place: &incoming::SmallPlace, length: usize) -> &[u8] {
+pub(super) fn filled(place: &incoming::SmallPlace, length: usize) -> &[u8] {
     // SAFETY: so many bytes were received to it.
     unsafe { std::slice::from_raw_parts(place.as_ptr().cast(), length) }
 }
@@ -217,11 +244,6 @@ impl Wire {
         let _ = self.close();
     }
 
-    /// Raises what `send` would if nothing can be sent.
-    fn _check_send(&self) -> PyResult<()> {
-        self.to_write().map(drop)
-    }
-
     /// Send the bytes data from a bytes-like object
     #[pyo3(signature = (buf, offset = 0, size = None))]
     fn send_bytes(
@@ -285,12 +307,6 @@ impl Wire {
             .transpose()
             .map_err(|_| PyValueError::new_err("negative maxlength"))?;
         self.receive(py, handle, most)
-    }
-
-    /// The next message.
-    fn _recv_message<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let handle = self.to_read()?;
-        self.receive(py, handle, None)
     }
 
     /// Receives a message into a writable bytes-like object, `offset` bytes after its beginning. Returns its length; or the

@@ -41,7 +41,8 @@ struct Special {
     signature: *const c_char,
     doc: *const c_char,
     call: Call,
-    owner: &'static TypeCell,
+    /// A reference to the type.
+    owner: *mut PyTypeObject,
     /// One that is bound to nothing: no references, a reference to its type.
     spare: AtomicPtr<Bound>,
 }
@@ -79,11 +80,7 @@ const ONE_AT_A_TIME: bool = size_of::<PyObject>() == 2 * size_of::<usize>();
 const HAVE_VECTORCALL: std::ffi::c_ulong = 1 << 11;
 
 /// Puts a descriptor into the dictionary of a type.
-pub(super) fn add(
-    kind: &pyo3::Bound<'_, PyType>,
-    owner: &'static TypeCell,
-    definition: Definition,
-) -> PyResult<()> {
+pub(crate) fn add(kind: &pyo3::Bound<'_, PyType>, definition: Definition) -> PyResult<()> {
     let py = kind.py();
     if SPECIAL.get().is_null() {
         create_types(py)?;
@@ -97,7 +94,7 @@ pub(super) fn add(
         (&raw mut (*special).signature).write(lasting(definition.signature));
         (&raw mut (*special).doc).write(lasting(definition.doc));
         (&raw mut (*special).call).write(definition.call);
-        (&raw mut (*special).owner).write(owner);
+        (&raw mut (*special).owner).write(kind.clone().into_ptr().cast());
         (&raw mut (*special).spare).write(AtomicPtr::new(null_mut()));
         object
     };
@@ -118,7 +115,7 @@ unsafe extern "C-unwind" fn get(
             return ffi::Py_NewRef(special);
         }
         let special = special.cast::<Special>();
-        let owner = (*special).owner.get();
+        let owner = (*special).owner;
         let kind = ffi::Py_TYPE(object);
         if kind != owner && ffi::PyType_IsSubtype(kind, owner) == 0 {
             return wrong_object();

@@ -18,9 +18,8 @@ use super::lock::{LOCK, Lock};
 use super::rlock::{RLOCK, RLock};
 use super::{Inherited, lock, owner_died, persist, rlock, timeout_of};
 use crate::block::{Slept, block};
-use crate::raw::calls::{PyObject_CallMethodObjArgs, PyObject_IsTrue};
 use crate::raw::{
-    self, Args, Object, Raw, TypeCell, boolean, int, method, none, property, raise, slowly,
+    self, Args, Object, Raw, TypeCell, boolean, calls, int, method, none, property, raise, slowly,
     special, special_method,
 };
 
@@ -99,28 +98,6 @@ impl Around<'_> {
     }
 }
 
-/// A method of the lock, by its name: with the interpreter, and without anything to drop; see `raw.rs`.
-macro_rules! call {
-    ($object:expr, $name:literal $(, $argument:expr)*) => {
-        // SAFETY: live objects; the name is given back after the call, an unwinding thread loses it.
-        unsafe {
-            let name = ffi::PyUnicode_InternFromString(concat!($name, "\0").as_ptr().cast());
-            if name.is_null() {
-                null_mut()
-            } else {
-                let result = PyObject_CallMethodObjArgs(
-                    $object,
-                    name,
-                    $($argument,)*
-                    null_mut::<PyObject>(),
-                );
-                ffi::Py_DECREF(name);
-                result
-            }
-        }
-    };
-}
-
 #[inline]
 fn enter(this: &Object<Condition>, _: Args) -> *mut PyObject {
     let taken = match this.value.around() {
@@ -154,7 +131,7 @@ fn enter_slow(this: &Object<Condition>) -> *mut PyObject {
 fn enter_foreign(this: &Object<Condition>) -> *mut PyObject {
     match this.value.lock.load(Relaxed) {
         lock if lock.is_null() => unused(),
-        lock => call!(lock, "__enter__"),
+        lock => calls::method(lock, c"__enter__", []),
     }
 }
 
@@ -182,8 +159,10 @@ fn exit_foreign(this: &Object<Condition>, args: Args) -> *mut PyObject {
         return unused();
     }
     match args.three() {
-        Some([kind, value, traceback]) => call!(lock, "__exit__", kind, value, traceback),
-        None => call!(lock, "__exit__"),
+        Some([kind, value, traceback]) => {
+            calls::method(lock, c"__exit__", [kind, value, traceback])
+        }
+        None => calls::method(lock, c"__exit__", []),
     }
 }
 
@@ -208,13 +187,13 @@ fn may_not() -> *mut PyObject {
 }
 
 fn foreign_is_owned(this: &Object<Condition>) -> Result<(), *mut PyObject> {
-    let owned = call!(this.as_ptr(), "_is_owned");
+    let owned = calls::method(this.as_ptr(), c"_is_owned", []);
     if owned.is_null() {
         return Err(null_mut());
     }
     // SAFETY: a reference of ours, live until it is given back.
     let truth = unsafe {
-        let truth = PyObject_IsTrue(owned);
+        let truth = calls::PyObject_IsTrue(owned);
         ffi::Py_DECREF(owned);
         truth
     };
@@ -263,7 +242,7 @@ fn wait(this: &Object<Condition>, args: Args) -> *mut PyObject {
         return wait_here(this, args);
     }
     match args.one_of(c"timeout") {
-        Some(timeout) => call!(this.as_ptr(), "_wait_foreign", timeout),
+        Some(timeout) => calls::method(this.as_ptr(), c"_wait_foreign", [timeout]),
         None => slowly(|py| args.bind(py, "wait", ["timeout"]).map(|_| none())),
     }
 }
@@ -512,7 +491,7 @@ impl Raw for Condition {
     fn clear(&self) {
         self.kind.store(FOREIGN, Relaxed);
         // SAFETY: the reference that `_use` took.
-        unsafe { raw::calls::Py_DecRef(self.lock.swap(null_mut(), Relaxed)) };
+        unsafe { calls::Py_DecRef(self.lock.swap(null_mut(), Relaxed)) };
     }
 }
 

@@ -4,6 +4,7 @@
 mod error;
 mod message;
 mod parts;
+mod quick;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,11 +14,13 @@ use allcores::multiprocessing::queue::{Pollable, Stopped};
 use allcores::multiprocessing::{JoinableQueue, Queue};
 use allcores::sync::Deadline;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::{arena, raise};
 use crate::block::{Slept, block, deadline};
+use crate::pickled::{HEADER, Pickle};
 use parts::Parts;
 
 /// A message up to this length is copied without letting go of the interpreter, which takes longer.
@@ -54,6 +57,36 @@ impl SharedQueue {
         match &self.shared {
             Shared::Plain(queue) => queue,
             Shared::Joinable(queue) => queue,
+        }
+    }
+
+    /// Puts an object if it is plain, and that needs no waiting.
+    #[inline]
+    fn put_plain(&self, pickle: &mut Pickle, object: *mut ffi::PyObject) -> bool {
+        let Some(written) = pickle.write(object) else {
+            return false;
+        };
+        self.has_put.store(true, Relaxed);
+        matches!(self.queue().put_at_once(&[&written[HEADER..]]), Ok(true))
+    }
+
+    /// Waits for the next message, without the interpreter.
+    fn wait_and_take(&self, py: Python<'_>, deadline: Deadline) -> PyResult<Option<Py<PyAny>>> {
+        let heeds_holders = self.only_gets.load(Relaxed);
+        let taken = crate::block::block(py, || {
+            match self
+                .queue()
+                .take_or_stop(deadline, heeds_holders, <[u8]>::to_vec)
+            {
+                Err(Stopped::Interrupted) => Slept::Interrupted,
+                Err(Stopped::Failed(error)) => Slept::Over(Err(error)),
+                Ok(message) => Slept::Over(Ok(message)),
+            }
+        })?;
+        match error::unless_empty(taken)? {
+            None => Ok(None),
+            Some(Message::Short(bytes)) => message::to_python(py, &bytes).map(Some),
+            Some(Message::Long(long)) => message::LongMessage::of(py, long).map(Some),
         }
     }
 
@@ -151,22 +184,10 @@ impl SharedQueue {
             None => {}
         }
         let deadline = until(block.0, timeout)?;
-        let heeds_holders = self.only_gets.load(Relaxed);
         if deadline.is_now() && queue.is_empty() {
             return Ok(None);
         }
-        let taken = crate::block::block(py, || {
-            match queue.take_or_stop(deadline, heeds_holders, <[u8]>::to_vec) {
-                Err(Stopped::Interrupted) => Slept::Interrupted,
-                Err(Stopped::Failed(error)) => Slept::Over(Err(error)),
-                Ok(message) => Slept::Over(Ok(message)),
-            }
-        })?;
-        match error::unless_empty(taken)? {
-            None => Ok(None),
-            Some(Message::Short(bytes)) => message::to_python(py, &bytes).map(Some),
-            Some(Message::Long(long)) => message::LongMessage::of(py, long).map(Some),
-        }
+        self.wait_and_take(py, deadline)
     }
 
     /// Waits until there is something to get, or nothing ever will be; false if neither in time.
@@ -291,6 +312,7 @@ impl SharedQueue {
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    quick::register(module)?;
     module.add_class::<SharedQueue>()?;
     module.add_class::<message::LongMessage>()
 }

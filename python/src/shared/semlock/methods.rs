@@ -13,7 +13,9 @@ use super::SemLock;
 use super::core::{Core, Quick, RECURSIVE_MUTEX, SEMAPHORE};
 use crate::block;
 use crate::data::Block;
-use crate::raw::{Args, Object, Raw, TypeCell, boolean, method, none, property, slowly};
+use crate::raw::{
+    Args, Object, Raw, TypeCell, boolean, method, none, property, slowly, special, special_method,
+};
 
 pub(super) static SEMLOCK: TypeCell = TypeCell::new();
 
@@ -24,7 +26,7 @@ fn object<'py>(py: Python<'py>, value: impl IntoPyObjectExt<'py>) -> PyResult<*m
 }
 
 #[inline]
-pub(super) fn acquire(this: &This, args: Args) -> *mut PyObject {
+pub(in crate::shared) fn acquire(this: &This, args: Args) -> *mut PyObject {
     if args.is_empty()
         && let Some(core) = this.value.core.get()
         && let Quick::Done = core.take_quickly(&this.value.notes)
@@ -51,18 +53,15 @@ fn acquire_slowly(this: &This, args: Args) -> *mut PyObject {
     })
 }
 
-fn enter(this: &This) -> *mut PyObject {
-    acquire(this, Args::NONE)
-}
-
 #[inline]
-pub(super) fn release(this: &This) -> *mut PyObject {
+pub(in crate::shared) fn release(this: &This) -> *mut PyObject {
     match this.value.release() {
         Ok(()) => none(),
         Err(refusal) => slowly(|_| Err(refusal.into())),
     }
 }
 
+#[inline]
 fn exit(this: &This, _: Args) -> *mut PyObject {
     release(this)
 }
@@ -207,12 +206,18 @@ impl Raw for SemLock {
     }
 
     #[rustfmt::skip]
+    fn specials() -> Vec<special::Definition> {
+        vec![
+            special_method!(SemLock, "__enter__", acquire, "($self, /)", "acquire()."),
+            special_method!(SemLock, "__exit__", exit, "($self, /, *exc_info)", "release()."),
+        ]
+    }
+
+    #[rustfmt::skip]
     fn methods() -> Vec<ffi::PyMethodDef> {
         vec![
             method!(SemLock, "acquire", many, acquire, ACQUIRE),
             method!(SemLock, "release", noargs, release, "release($self, /)\n--\n\nRelease it once."),
-            method!(SemLock, "__enter__", noargs, enter, "__enter__($self, /)\n--\n\nacquire()."),
-            method!(SemLock, "__exit__", many, exit, "__exit__($self, /, *exc_info)\n--\n\nrelease()."),
             method!(SemLock, "locked", noargs, locked, "locked($self, /)\n--\n\nWhether acquire() would have to wait."),
             method!(SemLock, "_is_zero", noargs, locked, "_is_zero($self, /)\n--\n\nWhether its value is 0."),
             method!(SemLock, "_get_value", noargs, get_value, "_get_value($self, /)\n--\n\nHow often it can be taken now."),

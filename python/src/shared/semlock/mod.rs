@@ -18,10 +18,12 @@ use self::core::{Refusal, not_made};
 use crate::raw::{self, Object};
 
 pub(super) use self::core::{Core, Notes};
+pub(super) use self::methods::{acquire, release};
+pub(super) use self::quick::plain_lock;
 
 /// Made empty by `__new__`, and filled once.
 #[derive(Default)]
-struct SemLock {
+pub(super) struct SemLock {
     notes: Notes,
     core: OnceLock<Core>,
 }

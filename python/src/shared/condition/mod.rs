@@ -3,6 +3,8 @@
 //! With a lock of ours around it, a wait is one call, in which no Python code runs but that of signal handlers. Any other lock
 //! is released and taken by Python code between `enlist`, `sleep` and `finish`.
 
+pub(super) mod quick;
+
 use std::sync::Mutex;
 
 use allcores::multiprocessing::Condition;
@@ -169,5 +171,6 @@ impl SharedCondition {
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    quick::register(module)?;
     module.add_class::<SharedCondition>()
 }
