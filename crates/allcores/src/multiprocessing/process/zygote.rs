@@ -286,6 +286,8 @@ impl Zygote {
     /// In the child: waits for orders, and lives.
     fn become_child(self, given: &Child<'_>, control: OwnedFd) -> ! {
         IS_ZYGOTE.store(false, Relaxed);
+        // Its own children are its own to collect.
+        signals::collect_children_at_once(false);
         let [_, served] = [self.requests, self.served].map(|descriptor| {
             // SAFETY: this process's copy. The references in the frames below are never used again.
             unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) }
