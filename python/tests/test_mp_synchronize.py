@@ -123,8 +123,13 @@ def test_a_signal_handler_leaves_every_wait():
     class Interrupt(Exception):
         pass
 
+    heard = []
+
     def handler(*_):
-        raise Interrupt
+        # Once a wait: one more may be under way when the wait has been left.
+        if not heard:
+            heard.append(True)
+            raise Interrupt
 
     lock, condition = synchronize.Lock(), synchronize.Condition()
     lock.acquire()
@@ -135,23 +140,24 @@ def test_a_signal_handler_leaves_every_wait():
         synchronize.Barrier(2).wait,
         lambda: condition.wait(),
     ]
+    pace = threading.Event()
+
+    def disturb():
+        # Again and again: a signal in the moment before the sleep does not end it.
+        while not heard:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            pace.wait(0.01)
+
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         for wait in waits:
             condition.acquire()
-            done = threading.Event()
-
-            def disturb():
-                while not done.wait(0.01):
-                    os.kill(os.getpid(), signal.SIGUSR1)
-
+            heard.clear()
             thread = threading.Thread(target=disturb)
             with pytest.raises(Interrupt):
                 thread.start()
-                try:
-                    wait()
-                finally:
-                    done.set()
+                wait()
+            # Nothing comes after this, and so nothing meets the old handler, which would end the process.
             thread.join()
             # A wait on a condition returns with the lock, whatever ends it.
             condition.release()
