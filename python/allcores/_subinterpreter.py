@@ -1,6 +1,7 @@
 """In a subinterpreter the extension module cannot be loaded: there the package's modules are the interpreter's own."""
 
 import importlib
+import os
 import sys
 
 from allcores._alias import alias
@@ -49,9 +50,17 @@ class _Finder:
 
 
 def _version():
-    from importlib import metadata
+    """The version that the installed package's folder of metadata names.
 
-    try:
-        return metadata.version("allcores")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    Not by `importlib.metadata`: that imports `datetime`, and CPython 3.12 crashes when a subinterpreter imports it after an
+    isolated one, which was refused its C part.
+    """
+    for folder in map(str, sys.path):
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith("allcores-") and name.endswith(".dist-info"):
+                return name.removeprefix("allcores-").removesuffix(".dist-info")
+    return "unknown"

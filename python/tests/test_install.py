@@ -333,6 +333,8 @@ def test_programs_of_subprocess_run_as_they_are(run_script):
 SUBINTERPRETER = """
     import sys
     code = '''
+    import sys
+    sys.path.insert(0, FOLDER)
     import queue, threading, multiprocessing.queues
     import allcores, allcores.queue, allcores.multiprocessing.queues
     from allcores.threading import Thread
@@ -346,10 +348,13 @@ SUBINTERPRETER = """
     assert vars(threading) == names
     allcores.uninstall()
     assert issubclass(allcores.OwnerDiedError, RuntimeError)
+    assert allcores.__version__ == "1.2.3"
+    # In a second subinterpreter it crashes CPython 3.12.
+    assert "datetime" not in sys.modules
     '''
     import textwrap
-    code = textwrap.dedent(code)
-    if len(sys.argv) > 1:
+    code = textwrap.dedent(code).replace("FOLDER", repr(sys.argv[1]))
+    if len(sys.argv) > 2:
         import allcores.threading
     try:
         import _interpreters
@@ -366,9 +371,10 @@ SUBINTERPRETER = """
 
 
 @pytest.mark.parametrize("first", [[], ["main first"]], ids=["alone", "after the main interpreter"])
-def test_a_subinterpreter_has_the_interpreters_own_modules(first, run_script):
-    assert run_script(SUBINTERPRETER, *first).ok() == "end\n"
-    assert run_script(SUBINTERPRETER, *first, flags=["-m", "allcores"]).ok() == "end\n"
+def test_a_subinterpreter_has_the_interpreters_own_modules(first, tmp_path, run_script):
+    (tmp_path / "allcores-1.2.3.dist-info").mkdir()
+    assert run_script(SUBINTERPRETER, tmp_path, *first).ok() == "end\n"
+    assert run_script(SUBINTERPRETER, tmp_path, *first, flags=["-m", "allcores"]).ok() == "end\n"
 
 
 def test_a_broken_installation_is_an_error(tmp_path):
