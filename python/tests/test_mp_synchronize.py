@@ -247,16 +247,13 @@ def test_a_signal_of_a_process_that_ends_at_once_is_heard(run_script, what):
 INTERRUPTED_AS_A_SLEEP_ENDS = """
     import os, signal, sys, time
     from allcores import multiprocessing as mp
+    from asleep import sleeps, until_asleep
 
-    def interrupt(parent):
-        try:
-            # 202 is futex, in which a wait begins; after some milliseconds it goes on in futex_waitv, 449.
-            while os.sched_getscheduler(parent) != os.SCHED_IDLE or not open(
-                f"/proc/{parent}/syscall"
-            ).read().startswith(("202 ", "449 ")):
-                time.sleep(0.0005)
-        except PermissionError:
-            time.sleep(0.003)
+    def interrupt(told):
+        told.send("here")
+        parent, before = os.getppid(), told.recv()
+        until_asleep(parent, before)
+        os.sched_setscheduler(parent, os.SCHED_IDLE, os.sched_param(0))
         os.kill(parent, signal.SIGINT)
         # The processor is ours until the first sleep's time has passed as well.
         until = time.monotonic() + 0.05
@@ -276,10 +273,12 @@ INTERRUPTED_AS_A_SLEEP_ENDS = """
         }
         # One processor, and no turn for us while the child is busy.
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-        child = ctx.Process(target=interrupt, args=(os.getpid(),), daemon=True)
+        told, tell = ctx.Pipe()
+        child = ctx.Process(target=interrupt, args=(told,), daemon=True)
         condition.acquire()
         child.start()
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        tell.recv()
+        tell.send(sleeps())
         try:
             waits[sys.argv[1]]()
         except KeyboardInterrupt:
