@@ -235,7 +235,8 @@ pub(crate) struct Finalisation {
     /// Only on this version, such as 3.13 (may be given several times); otherwise on every one found
     #[arg(long, value_name = "VERSION")]
     python: Vec<String>,
-    /// Only this kind: threading, queue, synchronize, mp_queues, connection, process or children
+    /// Only this kind
+    #[arg(value_parser = ["threading", "queue", "synchronize", "mp_queues", "connection", "process", "children"])]
     kind: Option<String>,
 }
 
@@ -248,7 +249,8 @@ impl Finalisation {
         let mut tasks = prepare(&chosen.interpreters, Purpose::Test);
         for one in &chosen.interpreters {
             let mut run = pytest(one, "python/tests/test_finalisation.py");
-            run.arg("-v");
+            // -s: it tells of every hundredth round.
+            run.args(["-v", "-s"]);
             if let Some(kind) = &self.kind {
                 run.args(["-k", &format!("[{kind}]")]);
             }
