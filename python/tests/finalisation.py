@@ -111,19 +111,30 @@ def primitives(module):
     ]
 
 
+def started(thread):
+    """Starts it, unless the interpreter is about to end: CPython 3.12 refuses it while daemon threads still run."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if "at interpreter shutdown" not in str(error):
+            raise
+        return False
+    return True
+
+
 def of_threading():
     import allcores.threading as threading
 
     def start():
         thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        expecting(TimeoutError, thread.result, 0.0005)()
+        if started(thread):
+            expecting(TimeoutError, thread.result, 0.0005)()
 
     def time():
         timer = threading.Timer(0, work)
         timer.daemon = True
-        timer.start()
-        timer.join(0.0005)
+        if started(timer):
+            timer.join(0.0005)
 
     blocked = threading.Thread(target=threading.Event().wait, daemon=True)
     blocked.start()
