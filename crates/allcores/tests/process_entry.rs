@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use allcores::multiprocessing::process::{ProcessError, StartError};
-use allcores::multiprocessing::{Process, StartMethod};
+use allcores::multiprocessing::{self as mp, Process, StartMethod};
 
 /// Tests that change the environment, or start processes that would see it changed, take turns.
 fn alone() -> MutexGuard<'static, ()> {
@@ -148,11 +148,26 @@ fn init_does_nothing_in_an_ordinary_process() {
 }
 
 #[test]
-fn a_name_that_fills_the_socket_is_an_error() {
+fn names_have_at_most_sixteen_kibibytes() {
     let _turn = alone();
-    let name = "n".repeat(10 << 20);
-    match Process::new(|()| (), ()).name(name).start() {
-        Err(StartError::NameTooLong { length }) => assert_eq!(length, 10 << 20),
-        other => panic!("{:?}", other.map(|p| p.pid())),
+    let longest = "n".repeat(16 << 10);
+    let inner = |()| {
+        let name = "m".repeat(16 << 10);
+        let child = Process::new(|()| mp::current_process().name().to_owned(), ()).name(name);
+        (
+            mp::current_process().name().to_owned(),
+            child.start().unwrap().result().unwrap(),
+        )
+    };
+    let child = Process::new(inner, ()).name(longest.clone()).start();
+    assert_eq!(
+        child.unwrap().result().unwrap(),
+        (longest.clone(), "m".repeat(16 << 10))
+    );
+    for too_long in [(16 << 10) + 1, 10 << 20] {
+        match Process::new(|()| (), ()).name("n".repeat(too_long)).start() {
+            Err(StartError::NameTooLong { length }) => assert_eq!(length, too_long),
+            other => panic!("{:?}", other.map(|p| p.pid())),
+        }
     }
 }

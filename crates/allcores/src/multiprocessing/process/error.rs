@@ -52,8 +52,8 @@ pub enum StartError {
     /// A handle among the arguments cannot travel.
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    /// The name holds a NUL, or with the arguments' head fills a socket buffer.
-    #[error("the process's name is too long: {length} bytes")]
+    /// The name has more than 16,384 bytes.
+    #[error("the process's name is too long: {length} bytes, and 16384 are the most")]
     NameTooLong {
         /// Its length in bytes.
         length: usize,

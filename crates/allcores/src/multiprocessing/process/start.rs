@@ -46,7 +46,7 @@ where
     }
 
     /// Its name, for people. Otherwise it is `Process-1`, `Process-2` …, and `Process-2:1` for the first child of the
-    /// second.
+    /// second. At most 16 KiB of UTF-8: more is an error of [`start`](NewProcess::start).
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -125,6 +125,9 @@ fn launch<A: Serialize>(
     let mut identity = me.identity.clone();
     identity.push(children::next_number());
     let name = name.unwrap_or_else(|| default_name(&identity));
+    if name.len() > wire::LONGEST_NAME {
+        return Err(StartError::NameTooLong { length: name.len() });
+    }
     let handles = std::mem::take(&mut outgoing.descriptors);
     // A fork server has it from its beginning.
     let arena = || registry::descriptor_for_child();
@@ -171,10 +174,7 @@ fn launch<A: Serialize>(
         Err(Some(NotStarted::Server(error))) => return Err(error.into()),
         Err(Some(NotStarted::Delivery(error))) => Err(error),
     };
-    let newborn = told.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => StartError::NameTooLong { length: name.len() },
-        _ => StartError::Io(error),
-    })?;
+    let newborn = told.map_err(StartError::Io)?;
     Ok(Child::new(newborn, name, daemon, parcels))
 }
 

@@ -31,6 +31,9 @@ pub(crate) const MARKER: &str = "ALLCORES_CHILD";
 /// a child whose result nobody reads may block.
 pub(crate) const INLINE: usize = 32 * 1024;
 
+/// Of a process's name, in bytes. It and the parent's lie in the head of the orders, which is bounded as well.
+pub(crate) const LONGEST_NAME: usize = 16 * 1024;
+
 /// Descriptors of ours in a message: the parent, the arena, the body; the directory, three streams, the environment.
 const OURS: usize = 8;
 
