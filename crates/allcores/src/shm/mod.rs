@@ -11,6 +11,7 @@ pub(crate) mod copies;
 mod error;
 pub(crate) mod forks;
 pub(crate) mod handle;
+mod holders;
 mod image;
 pub(crate) mod layout;
 pub(crate) mod pins;
