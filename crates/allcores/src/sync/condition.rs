@@ -1,9 +1,9 @@
 //! Condition: wait for a notification, in the order of arrival, with any lock around it.
 
-use super::door::{AtomicU32, AtomicU64, Deadline, Scope, Sleeper, Slept};
+use super::door::{AtomicU32, AtomicU64, Deadline, Scope, Sleeper, Slept, fence};
 use super::spin::Spin;
 use super::{Waited, const_fn};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// The state of a slot, above the owner's number; a word of 0 is a free slot.
 const STATE: u32 = 3 << 30;
@@ -290,6 +290,8 @@ impl Condition {
     }
 
     fn has_orphan(&self, scope: Scope) -> bool {
+        // The death that has been heard of before the look for grants; see `grant_slot`.
+        fence(SeqCst);
         self.all(scope)
             .any(|slot| is_orphan(scope, slot.word.load(Acquire)))
     }
@@ -415,7 +417,9 @@ fn grant_slot(scope: Scope, slot: &Slot, word: u32) -> bool {
     if !slot.change(word, granted) {
         return false;
     }
-    // Judged after the grant: one that dies from now on is heard to die when the grant is there to be found.
+    // Judged after the grant: one that dies from now on is heard to die when the grant is there to be found. The fence, and
+    // the one in `has_orphan`: either we see the death, or whoever hears of it sees the grant.
+    fence(SeqCst);
     if scope.is_gone(owner(word)) {
         return !slot.change(granted, 0);
     }

@@ -345,6 +345,14 @@ pub fn kill(owner: u32) {
     rouse(&mut machine);
 }
 
+/// Begins a model, before it has threads. loom makes these tables when somebody first looks at them, and all that he wrote
+/// before is seen by everybody who looks later: a primitive that hands it to nobody would stay unseen.
+pub fn begin() {
+    drop(machine());
+    drop(DOOMED.lock().unwrap());
+    IMMORTAL.store(false, Ordering::SeqCst);
+}
+
 /// Nobody dies in this model. Sleepers listen to their word alone then, as they do for the first 2 ms, and look round no
 /// more: that would hide lost wake-ups.
 pub fn nobody_dies() {
