@@ -7,10 +7,14 @@ import argparse
 import json
 import os
 import pathlib
-
-import page
+import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+# Python is started with -P: what lies beside a script is not found by itself.
+sys.path.insert(0, str(HERE))
+
+import page  # noqa: E402
+
 ROOT = HERE.parents[1]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 #: The guard: nothing may be slower than stock, but for what a measurement may err by.
