@@ -31,6 +31,9 @@ if __name__ == "__main__":
 PACKAGES = {"stock": "import multiprocessing", "allcores": "import allcores.multiprocessing as multiprocessing"}
 HEAVY = "import asyncio, concurrent.futures, ctypes, decimal, email, http.client, json, logging, numpy, unittest, xml.dom.minidom"
 
+#: Both have their bytecode, as what is installed has.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 
 def _sides(method, imports=""):
     folder = tempfile.mkdtemp(prefix="allcores-bench-")
@@ -41,7 +44,8 @@ def _sides(method, imports=""):
             file.write(PROGRAM.format(imports=imports, package=PACKAGES[name]))
 
         def run(n):
-            ran = subprocess.run([sys.executable, "-P", path, method, str(n)], capture_output=True, text=True, timeout=120)
+            command = [sys.executable, "-P", path, method, str(n)]
+            ran = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True, timeout=120)
             if ran.returncode:
                 raise RuntimeError(ran.stderr[-2000:])
             return float(ran.stdout)

@@ -52,8 +52,37 @@ mod op {
     pub(super) const BINGET: u8 = b'h';
 }
 
-/// `_pickle.loads`, for ever.
+/// `_pickle.loads`, for ever, once somebody has needed it: `_pickle` imports a good part of what a small process imports at all.
 static LOADS: AtomicPtr<PyObject> = AtomicPtr::new(null_mut());
+
+/// `LOADS`, or null with an exception set: borrowed. May run any code, as the callers may.
+#[inline]
+fn loads() -> *mut PyObject {
+    let loads = LOADS.load(Relaxed);
+    if loads.is_null() {
+        import_loads()
+    } else {
+        loads
+    }
+}
+
+#[cold]
+fn import_loads() -> *mut PyObject {
+    // SAFETY: attached, as the callers are; both references are ours, and that to the function is kept for ever. Who comes
+    // second stores the same function.
+    unsafe {
+        let module = ffi::PyImport_ImportModule(c"_pickle".as_ptr());
+        if module.is_null() {
+            return module;
+        }
+        let loads = ffi::PyObject_GetAttrString(module, c"loads".as_ptr());
+        calls::Py_DecRef(module);
+        if !loads.is_null() {
+            LOADS.store(loads, Relaxed);
+        }
+        loads
+    }
+}
 
 /// The object whose pickle these bytes are, or null with an exception set. May run any code: nothing that needs to be dropped
 /// may lie below it, see `raw.rs`.
@@ -93,7 +122,12 @@ pub(crate) unsafe fn load_object(bytes: *mut PyObject) -> *mut PyObject {
                 return object;
             }
         }
-        let object = calls::PyObject_CallOneArg(LOADS.load(Relaxed), bytes);
+        let loads = loads();
+        if loads.is_null() {
+            calls::Py_DecRef(bytes);
+            return loads;
+        }
+        let object = calls::PyObject_CallOneArg(loads, bytes);
         calls::Py_DecRef(bytes);
         object
     }
@@ -116,8 +150,6 @@ fn loads_plain<'py>(py: Python<'py>, pickle: &[u8]) -> Option<Bound<'py, PyAny>>
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let loads = module.py().import("_pickle")?.getattr("loads")?;
-    LOADS.store(loads.into_ptr(), Relaxed);
     module.add_function(wrap_pyfunction!(dumps_plain, module)?)?;
     module.add_function(wrap_pyfunction!(loads_plain, module)?)
 }
