@@ -1,6 +1,7 @@
 //! How handles reach the children of this process: see `allcores/multiprocessing/_arena.py`.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use allcores::face;
 use pyo3::prelude::*;
@@ -62,14 +63,23 @@ pub(super) fn after_fork_in_parent() {
 /// After it, in the child.
 #[pyfunction]
 pub(super) fn after_fork_in_child() {
+    LEFT.store(false, Relaxed);
     face::after_fork_in_child();
 }
 
 /// The process ends normally: Locks that it holds stay taken, and nobody is told of a death.
 #[pyfunction]
 pub(super) fn leave_locks() {
+    LEFT.store(true, Relaxed);
     face::leave_locks();
 }
+
+/// Whether that has been: a daemon thread may still be running, within a lock that is nobody's now.
+pub(super) fn has_left_locks() -> bool {
+    LEFT.load(Relaxed)
+}
+
+static LEFT: AtomicBool = AtomicBool::new(false);
 
 /// Has `leave_locks` run once more when all of Python has come to its end.
 pub(super) fn leave_locks_at_exit() {

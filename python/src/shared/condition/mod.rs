@@ -44,7 +44,7 @@ fn held<'a>(
 ) -> PyResult<(&'a Core, &'a Notes)> {
     let (core, notes) =
         semlock_of(lock)?.ok_or_else(|| PyTypeError::new_err("a lock of ours is wanted"))?;
-    match core.is_mine(notes) {
+    match core.is_mine(notes) || super::arena::has_left_locks() {
         true => Ok((core, notes)),
         false => Err(PyAssertionError::new_err(otherwise)),
     }
