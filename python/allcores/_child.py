@@ -1,17 +1,16 @@
 """The first thing that a spawned child imports: has modules load when they are used, which most children never do.
 
 The interpreter's `multiprocessing` imports half the standard library before a child has said its name: sockets and pickles'
-Python half for `reduction`, `subprocess` for one function of `util`, `enum` for the numbers of signals, `collections` for
-one class of `functools`. Here they stand ready instead, each the very module that it will be, and load at the first look
-into them.
+Python half for `reduction`, `subprocess` for one function of `util`. Here they stand ready instead, each the very module
+that it will be, and load at the first look into them.
 """
 
-import _functools
-import _signal
 import sys
-from _frozen_importlib import _DeadlockError, _ModuleLockManager, module_from_spec
+from _frozen_importlib import module_from_spec
 from _frozen_importlib_external import PathFinder
+from _thread import RLock
 
+_lock = RLock()
 #: What the import system looks at in a module that it finds.
 _QUIET = frozenset({"__spec__", "__class__", "__name__", "__path__", "__loader__", "__package__"})
 #: Names that can be had without loading, and what is to be done once a module has loaded.
@@ -19,43 +18,33 @@ _ready: dict[str, dict] = {}
 _afterwards: dict[str, object] = {}
 _later = []
 
-_Module = type(sys)
 
-
-class _Later(_Module):
+class _Later(type(sys)):
     """A module that loads when something is looked for in it."""
 
     def __getattribute__(self, name):
-        if name not in _QUIET:
-            ready = _ready.get(object.__getattribute__(self, "__name__"), ())
-            if name in ready and object.__getattribute__(self, "__class__") is _Later:
-                return ready[name]
-            _load(self)
-        return _Module.__getattribute__(self, name)
+        if name in _QUIET:
+            return object.__getattribute__(self, name)
+        me = object.__getattribute__(self, "__name__")
+        with _lock:
+            if object.__getattribute__(self, "__class__") is _Later:
+                if name in _ready.get(me, ()):
+                    return _ready[me][name]
+                _load(self)
+        return getattr(self, name)
 
     def __setattr__(self, name, value):
         if name not in _QUIET:
-            _load(self)
-        _Module.__setattr__(self, name, value)
+            with _lock:
+                if object.__getattribute__(self, "__class__") is _Later:
+                    _load(self)
+        object.__setattr__(self, name, value)
 
 
 def _load(module):
-    """Loads it, unless it is or this thread is loading it; waits for another thread that does, as an import would."""
     spec = object.__getattribute__(module, "__spec__")
-    try:
-        with _ModuleLockManager(spec.name):
-            if object.__getattribute__(module, "__class__") is not _Later or getattr(spec, "_initializing", False):
-                return
-            # Whoever imports it meanwhile waits, too.
-            spec._initializing = True
-            try:
-                spec.loader.exec_module(module)
-            finally:
-                spec._initializing = False
-            module.__class__ = _Module
-    except _DeadlockError:
-        # Two threads import in a circle: one of them sees what there is.
-        return
+    module.__class__ = type(sys)
+    spec.loader.exec_module(module)
     if spec.name in _afterwards:
         _afterwards.pop(spec.name)(module)
 
@@ -88,22 +77,12 @@ def begin():
     if package is None or not package.submodule_search_locations:
         return
     _ready["subprocess"] = {"_args_from_interpreter_flags": _args_from_interpreter_flags}
-    # What `_pickle` takes of it, which is the very class that it will have.
-    _ready["functools"] = {"partial": _functools.partial}
-    for name in ("subprocess", "functools", "signal"):
-        _prepare(name)
+    _prepare("subprocess")
     for name in ("reduction", "resource_tracker"):
         _prepare(f"multiprocessing.{name}", package.submodule_search_locations)
-    # It goes through the signals for their names and numbers: nobody else is to take these for all that `signal` has.
-    _ready["signal"] = {"__dict__": vars(_signal)}
-    try:
-        import multiprocessing.process  # noqa: F401
-    finally:
-        del _ready["signal"]
-    _attach()
 
 
-def _attach():
+def attach():
     """Makes the modules known to their packages, which have been imported meanwhile."""
     for module in _later:
         package, _, name = object.__getattribute__(module, "__name__").rpartition(".")
@@ -114,7 +93,7 @@ def _attach():
 def when_loaded(name, do):
     """Calls `do(module)`: now, or when the module loads."""
     module = sys.modules.get(name)
-    with _ModuleLockManager(name):
+    with _lock:
         if module is not None and object.__getattribute__(module, "__class__") is _Later:
             _afterwards[name] = do
             return
@@ -126,7 +105,9 @@ def when_loaded(name, do):
 def load_all():
     """Loads what has not been: for whoever goes through the modules."""
     for module in _later:
-        _load(module)
+        with _lock:
+            if object.__getattribute__(module, "__class__") is _Later:
+                _load(module)
 
 
 def spawn_main(**kwds):
@@ -134,4 +115,5 @@ def spawn_main(**kwds):
     begin()
     from allcores.multiprocessing import spawn
 
+    attach()
     spawn.spawn_main(**kwds)
