@@ -1,4 +1,5 @@
-//! `allcores::threading` and signal handlers: what may be used in one, and that waits go on after one.
+//! `allcores::threading` and signal handlers: what may be used in one, and that waits go on after one; and of an Event in shared
+//! memory what goes for the private one.
 
 #[expect(
     dead_code,
@@ -7,10 +8,11 @@
 #[path = "threading/util.rs"]
 mod util;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use allcores::multiprocessing;
 use allcores::threading::{
     Barrier, Condition, Event, Lock, Queue, RLock, Semaphore, ThreadHandle, current_thread, scope,
 };
@@ -127,6 +129,46 @@ fn a_handler_may_end_the_wait_that_it_interrupts() {
         .unwrap();
     }
     assert_eq!(SEMAPHORE.value(), 0);
+}
+
+#[test]
+fn an_event_that_a_handler_sets_and_clears_ends_the_wait_that_it_interrupts() {
+    static EVENT: Event = Event::new();
+    static SHARED: OnceLock<multiprocessing::Event> = OnceLock::new();
+    extern "C" fn sets_and_clears(_: libc::c_int) {
+        EVENT.set();
+        EVENT.clear();
+        if let Some(event) = SHARED.get() {
+            event.set();
+            event.clear();
+        }
+        HANDLED.fetch_add(1, SeqCst);
+    }
+
+    let _one = ONE_AT_A_TIME.lock();
+    let shared = SHARED.get_or_init(|| multiprocessing::Event::new().unwrap());
+    handle_with(sets_and_clears);
+    let waits: [fn(&multiprocessing::Event) -> bool; 4] = [
+        |_| {
+            EVENT.wait();
+            true
+        },
+        |_| EVENT.wait_timeout(LONG),
+        |shared| {
+            shared.wait();
+            true
+        },
+        |shared| shared.wait_timeout(LONG),
+    ];
+    for wait in waits {
+        scope(|s| {
+            let waiter = s.spawn(|| wait(shared));
+            until_asleep(&waiter.handle());
+            interrupt(&waiter.handle());
+            assert!(waiter.result().unwrap());
+        })
+        .unwrap();
+    }
 }
 
 /// Interrupts the thread that runs `wait` several times in its sleep, and then calls `end`: it must not return before.
