@@ -274,7 +274,7 @@ fn barrier_storm() {
     let tidy = Tidy::now();
     let storm = Storm {
         survivors_go_on: false,
-        ..Storm::new(PARTIES, 1, 100)
+        ..Storm::new(PARTIES, 1, 500)
     };
     let work = |seat: &Seat| {
         let action = || {
