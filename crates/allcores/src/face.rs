@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::multiprocessing::connection::codec::pickle::opcode as pickle_opcode;
 pub use crate::multiprocessing::piece::{Element, Piece, PieceKind};
 
 use crate::multiprocessing::connection::{RecvError, SendError, stream};

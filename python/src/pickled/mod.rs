@@ -12,45 +12,13 @@ mod write;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
+use allcores::face::pickle_opcode as op;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
 use crate::raw::calls;
 
 pub(crate) use write::{HEADER, Pickle};
-
-/// The operations, by the names of `pickletools`, that are written and read here.
-mod op {
-    pub(super) const PROTO: u8 = 0x80;
-    pub(super) const FRAME: u8 = 0x95;
-    pub(super) const STOP: u8 = b'.';
-    pub(super) const NONE: u8 = b'N';
-    pub(super) const NEWTRUE: u8 = 0x88;
-    pub(super) const NEWFALSE: u8 = 0x89;
-    pub(super) const BININT: u8 = b'J';
-    pub(super) const BININT1: u8 = b'K';
-    pub(super) const BININT2: u8 = b'M';
-    pub(super) const LONG1: u8 = 0x8a;
-    pub(super) const BINFLOAT: u8 = b'G';
-    pub(super) const SHORT_BINUNICODE: u8 = 0x8c;
-    pub(super) const BINUNICODE: u8 = b'X';
-    pub(super) const SHORT_BINBYTES: u8 = b'C';
-    pub(super) const BINBYTES: u8 = b'B';
-    pub(super) const MARK: u8 = b'(';
-    pub(super) const EMPTY_TUPLE: u8 = b')';
-    pub(super) const TUPLE1: u8 = 0x85;
-    pub(super) const TUPLE2: u8 = 0x86;
-    pub(super) const TUPLE3: u8 = 0x87;
-    pub(super) const TUPLE: u8 = b't';
-    pub(super) const EMPTY_LIST: u8 = b']';
-    pub(super) const APPEND: u8 = b'a';
-    pub(super) const APPENDS: u8 = b'e';
-    pub(super) const EMPTY_DICT: u8 = b'}';
-    pub(super) const SETITEM: u8 = b's';
-    pub(super) const SETITEMS: u8 = b'u';
-    pub(super) const MEMOIZE: u8 = 0x94;
-    pub(super) const BINGET: u8 = b'h';
-}
 
 /// `_pickle.loads`, for ever, once somebody has needed it: `_pickle` imports a good part of what a small process imports at all.
 static LOADS: AtomicPtr<PyObject> = AtomicPtr::new(null_mut());

@@ -105,7 +105,7 @@
 
 mod bounds;
 mod compact;
-mod pickle;
+pub(crate) mod pickle;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -7,7 +7,8 @@ mod error;
 mod input;
 mod limits;
 mod machine;
-mod opcode;
+#[doc(hidden)]
+pub mod opcode;
 mod scalar;
 mod tree;
 mod value;
