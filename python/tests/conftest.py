@@ -59,6 +59,24 @@ class Finished:
         return f"exit code {self.code}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
 
 
+def what_they_do(session):
+    """The processes of a session: their commands, and where in the kernel each of their threads is."""
+    lines = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(folder.name)) != session:
+                continue
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            lines.append(f"{folder.name}: {command[:200]}")
+            for task in (folder / "task").iterdir():
+                state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+                where = [(task / name).read_text().strip() for name in ("comm", "wchan", "syscall")]
+                lines.append(f"    {task.name} {state} {' '.join(where)}")
+        except OSError:
+            continue  # It has ended meanwhile.
+    return "\n".join(lines)
+
+
 @pytest.fixture
 def run_script(tmp_path):
     """A function that runs a program and returns how it ended.
@@ -85,16 +103,22 @@ def run_script(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             cwd=cwd or tmp_path,
-            env={**os.environ, "PYTHONPATH": path, **(env or {})},
+            env={**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", **(env or {})},
             start_new_session=True,
         )
         try:
             stdout, stderr = child.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
+            doing = what_they_do(child.pid)
+            # Each says where its threads are.
+            os.killpg(child.pid, signal.SIGABRT)
+            try:
+                child.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
             stdout, stderr = child.communicate()
             late = Finished(child.returncode, stdout, stderr)
-            pytest.fail(f"still running after {timeout} s: {' '.join(command)}\n{late.describe()}")
+            pytest.fail(f"still running after {timeout} s: {' '.join(command)}\n{late.describe()}\n--- processes\n{doing}")
         finally:
             # Whoever it left behind would outlive the test.
             try:
