@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*};
 
 use allcores::multiprocessing::{JoinableQueue, Lock, Queue};
 use allcores::shm;
+use allcores::sync::Deadline;
 use death::{NOBODY_OWES, NOTHING, Scenario, Test, control, page, run};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -27,6 +28,7 @@ const TESTS: &[Test] = &[
     ("get_from_the_next_segment", get_from_the_next_segment),
     ("get_large", get_large),
     ("get_batch", get_batch),
+    ("get_what_is_reserved", get_what_is_reserved),
     ("put_while_others_sleep", put_while_others_sleep),
     (
         "get_while_others_wait_for_room",
@@ -293,6 +295,15 @@ fn get_batch() {
     let stage = Stage::new(&[10, 20_000, 11, 20_001, 12], 0, 0, 4);
     stage.play("get, a batch", 60, &|queue| {
         drop(queue.get_many(4).unwrap());
+    });
+}
+
+fn get_what_is_reserved() {
+    let stage = Stage::new(&[10, 20, 30], 0, 0, 1);
+    stage.play("get, reserved", 60, &|queue| {
+        assert!(matches!(queue.reserve_or_stop(Deadline::NEVER), Ok(true)));
+        queue.get_bytes_with(|_| ()).unwrap();
+        assert!(queue.unreserve());
     });
 }
 

@@ -13,7 +13,7 @@ from allcores.multiprocessing._pickling import atom as _atom
 from allcores.multiprocessing._pickling import idle as _idle
 from allcores.multiprocessing._pickling import loads as _loads
 
-__all__ = ["Ends", "Reader", "Writer"]
+__all__ = ["Ends", "Reader", "ReaderLock", "Writer"]
 
 
 class _Lazy:
@@ -167,8 +167,45 @@ class Writer(_End):
         self._core.put_no_more()
 
 
+class ReaderLock:
+    """The lock of those who get, as the stdlib's queues have it: while a process holds it, no other process gets anything.
+
+    Getting does not take it, so it is free even if others wait for an item. It is free again when its holder ends.
+    """
+
+    def __init__(self, core):
+        self._core = core
+
+    def acquire(self, block=True, timeout=None):
+        """Take it; whether it was free in time."""
+        return self._core.reserve(block, timeout)
+
+    def release(self):
+        """Release it, whoever holds it; ValueError if nobody does."""
+        if not self._core.unreserve():
+            raise ValueError("semaphore or lock released too many times")
+
+    def locked(self):
+        """Whether somebody holds it."""
+        return self._core.is_reserved()
+
+    def __enter__(self):
+        return self._core.reserve()
+
+    def __exit__(self, exc_type, exc_value, exc_tb):
+        self.release()
+
+    def __repr__(self):
+        return f"<{type(self).__name__}({'held' if self.locked() else 'free'})>"
+
+    def __reduce__(self):
+        context.assert_spawning(self)
+        return _rebuild, (type(self), self._core.joinable(), _arena.pack(self._core))
+
+
 class Ends:
-    """What gives a queue its two ends, once somebody looks at them."""
+    """What gives a queue its two ends and the lock of one of them, once somebody looks at them."""
 
     _reader = _Lazy(Reader)
     _writer = _Lazy(Writer)
+    _rlock = _Lazy(ReaderLock)

@@ -67,7 +67,6 @@ class Queue(_Ends, _stock.Queue):
             maxsize = _SEM_VALUE_MAX
         limit = None if maxsize == _SEM_VALUE_MAX else maxsize
         self._maxsize = maxsize
-        self._rlock = ctx.Lock()
         self._wlock = ctx.Lock()
         self._opid = os.getpid()
         # For concurrent.futures, which sets it.
@@ -76,10 +75,10 @@ class Queue(_Ends, _stock.Queue):
 
     def __getstate__(self):
         context.assert_spawning(self)
-        return self._ignore_epipe, self._maxsize, _arena.pack(self._core), self._rlock, self._wlock, self._opid
+        return self._ignore_epipe, self._maxsize, _arena.pack(self._core), self._wlock, self._opid
 
     def __setstate__(self, state):
-        self._ignore_epipe, self._maxsize, core, self._rlock, self._wlock, self._opid = state
+        self._ignore_epipe, self._maxsize, core, self._wlock, self._opid = state
         self._use(_core_from(core, self._joinable))
 
     def _use(self, core):
@@ -168,7 +167,9 @@ class Queue(_Ends, _stock.Queue):
         core.shutdown()
         try:
             while immediate:
-                if core.get(False) is not None and self._joinable:
+                # It never waits for an item, at most for somebody who has them to himself.
+                core.get()
+                if self._joinable:
                     core.task_done()
         except ShutDown:
             pass
@@ -225,16 +226,15 @@ class SimpleQueue(_Ends, _stock.SimpleQueue):
     """The least of a queue: `put`, `get`, `empty` and `close`."""
 
     def __init__(self, *, ctx):
-        self._rlock = ctx.Lock()
         self._wlock = ctx.Lock()
         self._use(SharedQueue(None, False))
 
     def __getstate__(self):
         context.assert_spawning(self)
-        return _arena.pack(self._core), self._rlock, self._wlock
+        return _arena.pack(self._core), self._wlock
 
     def __setstate__(self, state):
-        core, self._rlock, self._wlock = state
+        core, self._wlock = state
         self._use(_core_from(core, False))
 
     def _use(self, core):

@@ -221,6 +221,29 @@ impl SharedQueue {
         Ok(pollable.try_fileno()?)
     }
 
+    /// Has this process alone get messages, until `unreserve` or its end; false if another one has done that, and goes on for
+    /// too long.
+    #[pyo3(signature = (block = Truth(true), timeout = None))]
+    fn reserve(&self, py: Python<'_>, block: Truth, timeout: Option<f64>) -> PyResult<bool> {
+        let deadline = until(block.0, timeout)?;
+        let reserved = crate::block::block(py, || match self.queue().reserve_or_stop(deadline) {
+            Err(Stopped::Interrupted) => Slept::Interrupted,
+            Err(Stopped::Failed(error)) => Slept::Over(Err(error)),
+            Ok(reserved) => Slept::Over(Ok(reserved)),
+        })?;
+        reserved.map_err(error::of_get)
+    }
+
+    /// Ends that, whoever has begun it; whether somebody had.
+    fn unreserve(&self) -> bool {
+        self.queue().unreserve()
+    }
+
+    /// Whether some process alone gets messages.
+    fn is_reserved(&self) -> bool {
+        self.queue().is_reserved()
+    }
+
     /// How many messages there are.
     fn qsize(&self) -> usize {
         self.queue().qsize()

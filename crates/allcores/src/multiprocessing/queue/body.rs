@@ -14,6 +14,8 @@ pub(crate) struct Body {
     pub(super) state: AtomicU32,
     /// Whether it counts what is done: then the accounts of all slots follow.
     pub(super) counts_done: u32,
+    /// Held by a process that alone may take messages.
+    pub(super) reserved: Lock,
     /// The first segment ever, once there is one.
     pub(super) first: AtomicU64,
     pub(super) put: Side,

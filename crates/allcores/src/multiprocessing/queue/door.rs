@@ -122,7 +122,7 @@ impl<T> Queue<T> {
                 poll::looked(self.core());
                 Ok(Some(message))
             }
-            Err(NotTaken::Empty | NotTaken::Interrupted) => Ok(None),
+            Err(NotTaken::Empty | NotTaken::Interrupted | NotTaken::Reserved) => Ok(None),
             Err(NotTaken::Closed) => Err(GetError::Closed),
             Err(NotTaken::Damaged) => Err(super::Damaged.into()),
         }
@@ -142,6 +142,29 @@ impl<T> Queue<T> {
         let mut short = Some(short);
         let attempt = |turn| receive(self.core(), turn, &mut short);
         self.get_or_stop(deadline, attempt, heeds_holders)
+    }
+
+    /// Has this process alone take messages, once those are done who are taking one; false if another one has done that and not
+    /// ended it before the deadline. It ends by [`Queue::unreserve`], or with the process.
+    ///
+    /// # Errors
+    /// If it is interrupted.
+    pub fn reserve_or_stop(&self, deadline: Deadline) -> Result<bool, Stopped<GetError>> {
+        match self.core().reserve(deadline) {
+            Ok(()) => Ok(true),
+            Err(Ended::Interrupted) => Err(Stopped::Interrupted),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Ends what [`Queue::reserve_or_stop`] began; false if there was nothing to end.
+    pub fn unreserve(&self) -> bool {
+        self.core().unreserve()
+    }
+
+    /// Whether some process has reserved the messages for itself.
+    pub fn is_reserved(&self) -> bool {
+        self.core().is_reserved()
     }
 
     /// Puts a message if there is room and no other producer is in the way.

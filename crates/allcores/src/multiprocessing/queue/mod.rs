@@ -13,6 +13,7 @@ mod message;
 mod poll;
 mod put;
 mod record;
+mod reserve;
 mod segments;
 pub(crate) mod settle;
 mod simple;

@@ -15,6 +15,8 @@ pub(crate) enum NotTaken {
     Empty,
     Closed,
     Interrupted,
+    /// Another process has [reserved](Core::reserve) the messages for itself.
+    Reserved,
     Damaged,
 }
 
@@ -110,6 +112,9 @@ impl Core {
             NoTurn::TimedOut => NotTaken::Empty,
             NoTurn::Interrupted => NotTaken::Interrupted,
         })?;
+        if self.is_reserved_by_another() {
+            return Err(NotTaken::Reserved);
+        }
         let word = side.moved.word.load(Relaxed);
         let count = Moved::count(word);
         let mut seen = side.seen.load(Relaxed);

@@ -154,6 +154,11 @@ impl<T> Queue<T> {
                 }
                 Err(NotTaken::Interrupted) => return Err(Stopped::Interrupted),
                 Err(NotTaken::Empty) => poll::looked(core),
+                Err(NotTaken::Reserved) => match core.until_unreserved(deadline) {
+                    Ok(()) => continue,
+                    Err(Ended::Interrupted) => return Err(Stopped::Interrupted),
+                    Err(_) => return Err(GetError::Empty.into()),
+                },
                 Err(NotTaken::Closed) => return Err(GetError::Closed.into()),
                 Err(NotTaken::Damaged) => return Err(GetError::from(super::Damaged).into()),
             }
