@@ -4,7 +4,9 @@
 //! something, maps the sixteen pages there, and unmaps them when it ends. For one that lives a tenth of a millisecond that is
 //! a third of its life. Memory of its own is different: fork(2) copies how it is mapped, and where it lies in one large piece
 //! (a huge page) that is as good as free. So code and constants are copied into such pieces, and these are put in the place
-//! of the file's pages, each by one system call.
+//! of the file's pages, each by one system call. They all can be read and executed, constants too, so that what the kernel kept
+//! as three mappings of a file is one, which is copied with each fork and taken apart with each end: that is the layout that
+//! linkers made until a few years ago.
 //!
 //! It costs as much memory as there is code, rounded up to 2 MiB, and tools that look up code by the file that it is mapped
 //! from (`perf` when it is attached later, uprobes) see none there. `ALLCORES_NO_LARGE_CODE=1` leaves the code where it is.
@@ -20,10 +22,7 @@ const LARGE: usize = 2 << 20;
 const PAGE: usize = 4096;
 
 /// A part of the program that nobody writes to.
-struct Part {
-    at: Range<usize>,
-    protection: c_int,
-}
+type Part = Range<usize>;
 
 /// Lays the code of this process, which forks, into large pieces, if the system has such. Nothing else changes.
 ///
@@ -78,9 +77,7 @@ fn parts() -> Vec<Part> {
             if loaded().filter(meets).count() > 1 {
                 continue;
             }
-            let can_run = header.p_flags & libc::PF_X != 0;
-            let protection = libc::PROT_READ | if can_run { libc::PROT_EXEC } else { 0 };
-            parts.push(Part { at, protection });
+            parts.push(at);
         }
         0
     }
@@ -89,8 +86,8 @@ fn parts() -> Vec<Part> {
     unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut parts).cast()) };
     let mut total = 0;
     parts.retain(|part| {
-        let fits = total + part.at.len() <= MOST;
-        total += if fits { part.at.len() } else { 0 };
+        let fits = total + part.len() <= MOST;
+        total += if fits { part.len() } else { 0 };
         fits
     });
     parts
@@ -99,7 +96,7 @@ fn parts() -> Vec<Part> {
 /// # Safety
 /// No other thread may exist.
 unsafe fn move_all(parts: &[Part]) {
-    let length: usize = parts.iter().map(|part| part.at.len()).sum();
+    let length: usize = parts.iter().map(Part::len).sum();
     let length = length.next_multiple_of(LARGE);
     if length == 0 {
         return;
@@ -118,16 +115,16 @@ unsafe fn move_all(parts: &[Part]) {
     // SAFETY: all of this is memory of ours that nobody knows of yet, and as long as all parts together.
     if unsafe { fill(&room, parts) } {
         for part in parts {
-            let to = part.at.start as *mut c_void;
+            let to = part.start as *mut c_void;
             let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
             let from = left.start as *mut c_void;
-            // SAFETY: the same bytes with the same protection, at the same place, in one step as far as this thread
+            // SAFETY: the same bytes, which can be read and executed, at the same place, in one step as far as this thread
             // can see, and there is no other. It returns to where it was called from, whatever is there by then.
-            let moved = unsafe { libc::mremap(from, part.at.len(), part.at.len(), how, to) };
+            let moved = unsafe { libc::mremap(from, part.len(), part.len(), how, to) };
             if moved == libc::MAP_FAILED {
                 break;
             }
-            left.start += part.at.len();
+            left.start += part.len();
         }
     }
     for rest in [mapped.start..room.start, left, room.end..mapped.end] {
@@ -157,22 +154,14 @@ unsafe fn fill(room: &Range<usize>, parts: &[Part]) -> bool {
     for part in parts {
         // SAFETY: mapped and readable, as the program header says; and room for it.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                part.at.start as *const u8,
-                place as *mut u8,
-                part.at.len(),
-            );
+            std::ptr::copy_nonoverlapping(part.start as *const u8, place as *mut u8, part.len());
         }
-        place += part.at.len();
+        place += part.len();
     }
     if !advise(COLLAPSE) {
         return false;
     }
-    let mut place = room.start;
-    parts.iter().all(|part| {
-        let at = place as *mut c_void;
-        place += part.at.len();
-        // SAFETY: memory of ours, which nobody writes to any more.
-        (unsafe { libc::mprotect(at, part.at.len(), part.protection) }) == 0
-    })
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
+    // SAFETY: memory of ours, which nobody writes to any more.
+    (unsafe { libc::mprotect(room.start as *mut c_void, room.len(), protection) }) == 0
 }
