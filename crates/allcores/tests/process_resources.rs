@@ -33,6 +33,19 @@ fn children() -> usize {
     children_of("self").len() + its.len() - usize::from(server.is_some())
 }
 
+/// Children that the server keeps ready.
+fn ready() -> Vec<String> {
+    let mut its = server().map_or(Vec::new(), |server| children_of(&server));
+    its.retain(|pid| name_of(pid) == "allcores-zygote");
+    its
+}
+
+/// What this process has open but for the sockets of children that are kept ready: how many those are depends on how quickly
+/// starts have followed one another. One that has been asked for and is not there yet counts.
+fn descriptors_but_for_ready() -> usize {
+    open_descriptors().saturating_sub(ready().len())
+}
+
 fn name_of(pid: &str) -> String {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     name.trim().to_owned()
@@ -110,17 +123,17 @@ fn a_thousand_processes_leave_what_a_hundred_leave() {
     let total = Lock::new(0).unwrap();
     (0..100).for_each(|n| one_process(n, &total));
     settle();
-    let (memory, descriptors) = (usage().unwrap(), open_descriptors());
+    let (memory, descriptors) = (usage().unwrap(), descriptors_but_for_ready());
     let (open, resident) = server_holds();
     (100..1000).for_each(|n| one_process(n, &total));
     settle();
     assert_eq!(usage().unwrap(), memory);
     // The reaper closes a descriptor just after it has reaped: the count comes down, or this never ends.
-    while open_descriptors() > descriptors {
+    while descriptors_but_for_ready() > descriptors {
         std::thread::yield_now();
     }
-    let ready = server().map_or(Vec::new(), |server| children_of(&server));
-    assert!(ready.len() <= 2, "{ready:?}");
+    let ready = ready();
+    assert!(ready.len() <= 4, "{ready:?}");
     // As is the server when it has just made the next.
     while server_holds().0 > open {
         std::thread::yield_now();

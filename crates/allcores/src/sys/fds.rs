@@ -188,7 +188,7 @@ pub(crate) fn receive(
 pub(crate) fn receive_now(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
-    descriptors: &mut Vec<OwnedFd>,
+    descriptors: &mut impl Extend<OwnedFd>,
 ) -> io::Result<Received> {
     Ok(rustix::io::retry_on_intr(|| {
         receive_with(socket, buffer, descriptors, RecvFlags::DONTWAIT)
@@ -198,7 +198,7 @@ pub(crate) fn receive_now(
 fn receive_with(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
-    descriptors: &mut Vec<OwnedFd>,
+    descriptors: &mut impl Extend<OwnedFd>,
     flags: RecvFlags,
 ) -> Result<Received, Errno> {
     // Room for all that can come, always: what does not fit would be lost without a word.

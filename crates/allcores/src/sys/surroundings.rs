@@ -95,6 +95,12 @@ impl Surroundings {
         })
     }
 
+    /// Whether there is one CPU for those who have either of them: what one does the other waits for.
+    pub(crate) fn share_one_cpu(&self, other: &Surroundings) -> bool {
+        let count: u32 = self.cpus.iter().map(|word| word.count_ones()).sum();
+        count == 1 && self.cpus == other.cpus
+    }
+
     /// The soft limit of a first thread's stack.
     pub(crate) fn stack(&self) -> u64 {
         self.limits[libc::RLIMIT_STACK as usize].0

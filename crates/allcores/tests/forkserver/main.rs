@@ -4,6 +4,7 @@
 mod code;
 mod killed;
 mod preload;
+mod ready;
 mod util;
 
 use allcores::multiprocessing::process::{ForkServerError, ProcessError, StartError};

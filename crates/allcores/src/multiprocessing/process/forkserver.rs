@@ -27,6 +27,7 @@ static SERVERS: Local<Servers> = Local::new(Servers {
     cannot: None,
     revision: 0,
     last: None,
+    quick: 0,
     umask: None,
 });
 
@@ -42,6 +43,8 @@ struct Servers {
     revision: usize,
     /// When a process was last started.
     last: Option<Instant>,
+    /// How many starts have followed the one before quickly, without one in between that did not.
+    quick: usize,
     umask: Option<UmaskTeller>,
 }
 
@@ -49,6 +52,9 @@ struct Servers {
 const QUICK: Duration = Duration::from_millis(20);
 /// So many of them. With one, a start that comes as soon as the last child has ended would wait for a fork that has just begun.
 const AHEAD: usize = 2;
+/// At most so many where the server has no CPU to itself: each fork then lies in the way of the child that runs. So none is made
+/// before there is none left, and then several, and most starts meet no fork.
+const AT_ONCE: usize = 4;
 /// Where in the executable the preload function is; 0 while there is none.
 static PRELOAD: AtomicUsize = AtomicUsize::new(0);
 /// Counts the choices of a preload function.
@@ -106,7 +112,13 @@ pub(super) fn has_preload() -> bool {
 /// The two ends of a control socket.
 type Pair = (OwnedFd, OwnedFd);
 /// A child that waits for its orders, what it is to take on, and what is left for the next one.
-type Made = (Newborn, io::Result<(Inherited, With)>, Option<Pair>);
+struct Made {
+    newborn: Newborn,
+    inherited: io::Result<(Inherited, With)>,
+    spare: Option<Pair>,
+    /// Whether the server runs on the one CPU that this thread has.
+    one_cpu: bool,
+}
 
 /// Why there is no process.
 pub(super) enum NotStarted {
@@ -129,9 +141,9 @@ pub(super) fn start(
     let mut servers = SERVERS.lock();
     servers.belong_here();
     let mut tried_again = false;
-    let (newborn, inherited, spare) = loop {
+    let made = loop {
         match servers.fork() {
-            Ok(newborn) => break newborn,
+            Ok(made) => break made,
             Err(Trouble::Error(error)) => return Err(NotStarted::Server(error)),
             Err(Trouble::Gone) if tried_again => {
                 servers.retire(true);
@@ -145,11 +157,13 @@ pub(super) fn start(
             }
         }
     };
-    let told = inherited
+    let newborn = made.newborn;
+    let told = made
+        .inherited
         .and_then(|(inherited, with)| deliver(&newborn, Some((inherited, &with.descriptors()))));
     // Without orders it finds its socket at its end, and exits.
     told.map_err(NotStarted::Delivery)?;
-    servers.prepare_next(spare);
+    servers.prepare_next(made.spare, made.one_cpu);
     Ok(newborn)
 }
 
@@ -259,31 +273,48 @@ impl Servers {
             server.ask(a_pair()?)?;
         }
         // While it forks, if it has to.
+        let one_cpu = server.shares_one_cpu(&surroundings);
         let inherited = server.inherited(surroundings);
-        while server.asked() > 0 {
+        let newborn = loop {
+            if server.asked() == 0 {
+                server.ask(a_pair()?)?;
+                break server.answer()?;
+            }
             let newborn = server.answer()?;
             if !fds::wait_readable(&newborn.pidfd, Deadline::NOW)? {
-                return Ok((newborn, inherited, fresh));
+                break newborn;
             }
             // Somebody has killed it while it waited.
-        }
-        server.ask(a_pair()?)?;
-        Ok((server.answer()?, inherited, fresh))
+        };
+        Ok(Made {
+            newborn,
+            inherited,
+            spare: fresh,
+            one_cpu,
+        })
     }
 
     /// Where starts follow one another quickly, the next children are made while this one runs.
-    fn prepare_next(&mut self, spare: Option<Pair>) {
+    fn prepare_next(&mut self, mut spare: Option<Pair>, one_cpu: bool) {
         let now = Instant::now();
         let before = self.last.replace(now);
-        if before.is_some_and(|before| now.duration_since(before) < QUICK)
-            && let Some(server) = &mut self.running
-        {
-            // If it is gone, the next start finds out.
-            let mut spare = spare;
-            while server.asked() < AHEAD
-                && let Ok(pair) = spare.take().map_or_else(fds::socket_pair, Ok)
-                && server.ask(pair).is_ok()
-            {}
+        if before.is_none_or(|before| now.duration_since(before) >= QUICK) {
+            self.quick = 0;
+            return;
         }
+        self.quick += 1;
+        let Some(server) = &mut self.running else {
+            return;
+        };
+        let most = match one_cpu {
+            false => AHEAD,
+            true if server.asked() == 0 => self.quick.clamp(AHEAD, AT_ONCE),
+            true => return,
+        };
+        // If it is gone, the next start finds out.
+        while server.asked() < most
+            && let Ok(pair) = spare.take().map_or_else(fds::socket_pair, Ok)
+            && server.ask(pair).is_ok()
+        {}
     }
 }

@@ -223,6 +223,13 @@ impl Server {
         })
     }
 
+    /// Whether what the server does has to wait for the thread with these `surroundings`, and that for it.
+    pub(super) fn shares_one_cpu(&self, surroundings: &Surroundings) -> bool {
+        self.its
+            .as_ref()
+            .is_some_and(|(_, its)| its.share_one_cpu(surroundings))
+    }
+
     /// What a child of this thread, which has these `surroundings`, would inherit and the server's have not; and the
     /// descriptors that go with it.
     pub(super) fn inherited(&self, surroundings: Surroundings) -> io::Result<(Inherited, With)> {

@@ -199,7 +199,6 @@ impl Zygote {
         child::watch_for_panics(child::say_panic);
         let (requests, served) = (self.requests.as_fd(), self.served.as_fd());
         let mut buffer = [0; 64];
-        let mut came = Vec::with_capacity(4);
         child::rehearse();
         let mut requests_met = 0;
         loop {
@@ -212,13 +211,12 @@ impl Zygote {
                 leave_unless_deaf();
             }
             // A request says nothing but that it is one.
-            match fds::receive_now(requests, &mut buffer, &mut came) {
+            let mut control = Only(None);
+            match fds::receive_now(requests, &mut buffer, &mut control) {
                 Ok(request) if request.bytes != 0 => {}
                 _ => break,
             }
-            let control = came.pop();
-            came.clear();
-            let reply = match self.fork(&child, control, &mut ledger) {
+            let reply = match self.fork(&child, control.0, &mut ledger) {
                 Ok((pid, process, None)) => self.reply(Ok(pid), &[process.as_fd()]),
                 Ok((pid, process, Some(pipe))) => {
                     self.reply(Ok(pid), &[process.as_fd(), pipe.as_fd()])
@@ -261,7 +259,10 @@ impl Zygote {
             // SAFETY: there is no other thread.
             let pid = match unsafe { fork::fork() }? {
                 Forked::Child => {
-                    drop((status, ledger.take()));
+                    // Where there is none nothing is written: another page would be copied.
+                    if ledger.is_some() {
+                        drop((status, ledger.take()));
+                    }
                     self.become_child(child, control)
                 }
                 Forked::Parent(pid) => pid,
@@ -301,6 +302,16 @@ impl Zygote {
             let _ = rustix::thread::set_name(name);
         }
         child::live_on(control, served, given.mine)
+    }
+}
+
+/// The descriptor that came with a request, kept without a heap, which each child would have a copy of made.
+struct Only(Option<OwnedFd>);
+
+impl Extend<OwnedFd> for Only {
+    fn extend<T: IntoIterator<Item = OwnedFd>>(&mut self, came: T) {
+        came.into_iter()
+            .for_each(|descriptor| self.0 = Some(descriptor));
     }
 }
 
