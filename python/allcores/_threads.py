@@ -17,6 +17,8 @@ _StockTimer = _stock.Timer
 # What the interpreter's Thread does when it is made and when it runs is known of these versions.
 _KNOWN = sys.version_info < (3, 14)
 _HAS_HANDLES = sys.version_info >= (3, 13)
+# So many locks of threads are looked through, before 3.13, for those that belong to none any more.
+_MANY_LOCKS = 32
 
 
 class _Kind(ABCMeta):
@@ -51,7 +53,7 @@ class Thread(_StockThread, metaclass=_Kind):
             if name:
                 name = str(name)
             else:
-                name = _stock._newname("Thread-%d")
+                name = f"Thread-{_stock._counter()}"
                 if target is not None:
                     try:
                         name += f" ({target.__name__})"
@@ -77,7 +79,11 @@ class Thread(_StockThread, metaclass=_Kind):
             self._started = EventBase()
             self._initialized = True
             self._stderr = sys.stderr
-            self._invoke_excepthook = _stock._make_invoke_excepthook()
+            if _stock.excepthook is _stock.__excepthook__ and sys.excepthook is sys.__excepthook__:
+                # What is made of those for one thread does for all.
+                self._invoke_excepthook = _of_original_hooks or _made_of_original_hooks()
+            else:
+                self._invoke_excepthook = _stock._make_invoke_excepthook()
             _stock._dangling.add(self)
 
     def run(self):
@@ -117,16 +123,6 @@ class Thread(_StockThread, metaclass=_Kind):
             raise OwnerDiedError(f"thread {self.name} is not in this process: it vanished when the process was forked")
         return self._outcome[1]
 
-    def _keep_run(self):
-        """Runs `run()` and keeps what comes of it; the excepthook hears of exceptions first, with their traceback."""
-        try:
-            self._outcome = (self.run(), None)
-        except BaseException as error:
-            try:
-                self._invoke_excepthook(self)
-            finally:
-                self._outcome = (None, _without_frames(error))
-
     if _KNOWN:
 
         def _bootstrap_inner(self):
@@ -144,9 +140,60 @@ class Thread(_StockThread, metaclass=_Kind):
                     sys.settrace(_stock._trace_hook)
                 if _stock._profile_hook:
                     sys.setprofile(_stock._profile_hook)
-                self._keep_run()
+                try:
+                    self._outcome = (self.run(), None)
+                except BaseException as error:
+                    # The hook hears of it first, with its traceback.
+                    try:
+                        self._invoke_excepthook(self)
+                    finally:
+                        self._outcome = (None, _without_frames(error))
             finally:
                 self._delete()
+
+        # A thread that is joined has mostly ended by then: nothing is left to be asked.
+
+        if _HAS_HANDLES:
+
+            def join(self, timeout=None):
+                """Wait until the thread has ended, for `timeout` seconds at most; `is_alive` tells whether it has."""
+                if timeout is None and self._initialized and self._handle.is_done():
+                    # The system's thread may still be about to end.
+                    self._handle.join()
+                else:
+                    _StockThread.join(self, timeout)
+
+        else:
+
+            def join(self, timeout=None):
+                """Wait until the thread has ended, for `timeout` seconds at most; `is_alive` tells whether it has."""
+                lock = self._tstate_lock if timeout is None and self._initialized else None
+                if lock is not None and not lock.locked():
+                    self._stop()
+                else:
+                    _StockThread.join(self, timeout)
+
+            # As the interpreter's, but that these two do not look through the locks of all threads: who sees a thread's end
+            # removes its lock, and those of threads that nobody looks at are removed once there are many.
+
+            def _set_tstate_lock(self):
+                lock = _stock._set_sentinel()
+                lock.acquire()
+                # Not before it is held: see join().
+                self._tstate_lock = lock
+                if not self.daemon:
+                    with _stock._shutdown_locks_lock:
+                        if len(_stock._shutdown_locks) >= _MANY_LOCKS:
+                            _stock._maintain_shutdown_locks()
+                        _stock._shutdown_locks.add(lock)
+
+            def _stop(self):
+                lock = self._tstate_lock
+                self._is_stopped = True
+                self._tstate_lock = None
+                if not self.daemon:
+                    with _stock._shutdown_locks_lock:
+                        _stock._shutdown_locks.discard(lock)
 
     else:
 
@@ -195,6 +242,15 @@ class Timer(Thread, _StockTimer):
 
 # Our classes of which every instance of the interpreter's is one.
 _OF_ALL = {Thread: _StockThread, Timer: _StockTimer}
+
+# Tells the interpreter's own hooks of an exception, at its exit too; made once they are seen.
+_of_original_hooks = None
+
+
+def _made_of_original_hooks():
+    global _of_original_hooks
+    _of_original_hooks = _stock._make_invoke_excepthook()
+    return _of_original_hooks
 
 
 _daemon_threads_allowed = getattr(_stock, "_daemon_threads_allowed", lambda: True)

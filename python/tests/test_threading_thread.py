@@ -100,6 +100,63 @@ def test_a_result_that_is_not_there_yet():
     assert thread.result() is True
 
 
+def test_join_takes_what_the_interpreters_takes_of_a_thread_that_has_ended():
+    class Unmade(threading.Thread):
+        def __init__(self):
+            pass
+
+    with pytest.raises(RuntimeError, match="__init__"):
+        Unmade().join()
+    thread = threading.Thread(target=int)
+    with pytest.raises(RuntimeError, match="before it is started"):
+        thread.join()
+    thread.start()
+    while thread in threading.enumerate():
+        pass
+    # Nobody has looked yet, and then somebody has.
+    with pytest.raises(TypeError):
+        thread.join("soon")
+    for timeout in (None, None, 0, -1, 60):
+        assert thread.join(timeout) is None and not thread.is_alive()
+    with pytest.raises(TypeError):
+        thread.join("soon")
+
+
+def test_threads_of_which_nobody_sees_the_end_leave_nothing():
+    if not hasattr(stock, "_shutdown_locks"):
+        pytest.skip("since 3.13 the interpreter itself keeps account")
+    before = len(stock._shutdown_locks)
+    for _ in range(100):
+        thread = threading.Thread(target=int)
+        thread.start()
+        lock = thread._tstate_lock
+        # Not by is_alive() or join(), which see it.
+        with lock:
+            pass
+    assert len(stock._shutdown_locks) <= max(before, 32) + 1
+    seen = threading.Thread(target=int)
+    seen.start()
+    lock = seen._tstate_lock
+    seen.join()
+    assert lock not in stock._shutdown_locks and seen._tstate_lock is None
+
+
+def test_a_thread_tells_the_hook_that_there_is_when_it_fails(quiet_hook, capsys):
+    threading.excepthook = threading.__excepthook__
+    early = threading.Thread(target=int, args=("x",))
+    other = threading.Thread(target=int, args=("y",))
+    other.start()
+    other.join()
+    told = capsys.readouterr().err
+    assert other.name in told and "invalid literal" in told and "'y'" in told
+    # Not what there was when it was made.
+    heard = []
+    threading.excepthook = lambda args: heard.append((args.exc_type, args.thread))
+    early.start()
+    assert isinstance(early.exception(), ValueError)
+    assert heard == [(ValueError, early)] and not quiet_hook
+
+
 def test_a_thread_lets_go_of_its_arguments():
     local = Local()
     reference = weakref.ref(local)
