@@ -170,14 +170,16 @@ class Writer(_End):
 class ReaderLock:
     """The lock of those who get, as the stdlib's queues have it: while a process holds it, no other process gets anything.
 
-    Getting does not take it, so it is free even if others wait for an item. It is free again when its holder ends.
+    Getting does not take it, so it is free even if others wait for an item; those who want one while it is held wait until it is
+    free, or raise Empty once their time is up. It is the process's: its other threads may get. Free again when its holder ends,
+    however that was.
     """
 
     def __init__(self, core):
         self._core = core
 
     def acquire(self, block=True, timeout=None):
-        """Take it; whether it was free in time."""
+        """Take it; whether it was free in `timeout` seconds (None: however long), or, without `block`, at once."""
         return self._core.reserve(block, timeout)
 
     def release(self):
