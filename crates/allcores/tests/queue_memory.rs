@@ -5,6 +5,7 @@
 mod death;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering::Relaxed;
 
 use allcores::multiprocessing::queue::{GetError, PutError};
 use allcores::multiprocessing::{JoinableQueue, Lock, Queue};
@@ -26,6 +27,7 @@ const TESTS: &[Test] = &[
     ),
     ("held_by_a_crowd", held_by_a_crowd),
     ("left_by_a_process", left_by_a_process),
+    ("a_place_that_cannot_be", a_place_that_cannot_be),
 ];
 
 fn main() {
@@ -341,4 +343,32 @@ fn left_by_a_process() {
         .wait();
         assert_eq!(usage(), before, "ending {ending}");
     }
+}
+
+/// Where the next message goes is read in shared memory, so somebody may have written over it.
+fn a_place_that_cannot_be() {
+    let queue = Queue::<u64>::new().unwrap();
+    queue.put(&1).unwrap();
+    let words = shm::Image::of_common().unwrap().words();
+    let before: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
+    queue.put(&2).unwrap();
+    // An offset, a multiple of 8, and the number of a segment, which was or is written to this place by every second put.
+    let places: Vec<usize> = (0..words.len() - 1)
+        .step_by(2)
+        .filter(|&at| {
+            let offset = words[at].load(Relaxed);
+            let moved = offset != before[at];
+            moved && offset.is_multiple_of(8) && words[at + 1].load(Relaxed) != 0
+        })
+        .collect();
+    for wrong in [4, 0x0001_0000, 0xFFFF_FFF8] {
+        let mut refused = 0;
+        for &at in &places {
+            let right = words[at].swap(wrong, Relaxed);
+            refused += u32::from(matches!(queue.try_put(&3), Err(PutError::Damaged(_))));
+            words[at].store(right, Relaxed);
+        }
+        assert_eq!(refused, 1, "offset {wrong:#x}, {} places", places.len());
+    }
+    assert_eq!([queue.get().unwrap(), queue.get().unwrap()], [1, 2]);
 }

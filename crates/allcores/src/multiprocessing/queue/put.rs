@@ -180,6 +180,10 @@ impl Core {
             None => (HERE, length),
         };
         let room = record::room(payload);
+        // It was read in shared memory.
+        if !at.offset().is_multiple_of(8) || at.offset() as usize + HEADER > SEGMENT {
+            return Err(NotPut::Damaged);
+        }
         // Behind each record there is always room for a jump.
         let fits = at.offset() as usize + room + HEADER <= SEGMENT;
         let mut segment = match at.line() {
