@@ -103,6 +103,9 @@ impl Core {
             return Err(NotPut::Full);
         }
         let mut at = Position(side.at[Moved::parity(word)].load(Relaxed));
+        if !record::may_begin_at(at.offset()) {
+            return Err(NotPut::Damaged);
+        }
         let mut large = large.into_iter();
         let mut put = 0;
         let mut failed = None;
@@ -164,7 +167,8 @@ impl Core {
         left(taken)
     }
 
-    /// Writes one record at `at`, or after a jump to a new segment; where the next one goes. Nobody sees it yet.
+    /// Writes one record at `at`, where one may begin, or after a jump to a new segment; where the next one goes, which is such a place
+    /// again. Nobody sees it yet.
     #[inline]
     fn write(
         &self,
@@ -180,10 +184,6 @@ impl Core {
             None => (HERE, length),
         };
         let room = record::room(payload);
-        // It was read in shared memory.
-        if !at.offset().is_multiple_of(8) || at.offset() as usize + HEADER > SEGMENT {
-            return Err(NotPut::Damaged);
-        }
         // Behind each record there is always room for a jump.
         let fits = at.offset() as usize + room + HEADER <= SEGMENT;
         let mut segment = match at.line() {
@@ -199,7 +199,7 @@ impl Core {
                         kind: JUMP,
                         flags: 0,
                     };
-                    // SAFETY: every record leaves room for this one, and no consumer reads past the last message.
+                    // SAFETY: a record may begin at `at`, so there is room for this one; no consumer reads past the last message.
                     unsafe { record::write_head(full, at.offset(), jump) };
                 }
                 at = Position::new(next, 0);
@@ -211,7 +211,7 @@ impl Core {
             kind,
             flags,
         };
-        // SAFETY: the segment has SEGMENT bytes, and the record fits behind `at`; no consumer reads past the last message.
+        // SAFETY: the segment has SEGMENT bytes, and the record fits behind `at`, which is aligned; no consumer reads past the last message.
         unsafe {
             record::write_head(segment, at.offset(), head);
             segment = segment.add(at.offset() as usize + HEADER);

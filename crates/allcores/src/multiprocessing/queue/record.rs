@@ -47,6 +47,12 @@ pub(super) const fn room(payload: usize) -> usize {
     HEADER + payload.next_multiple_of(8)
 }
 
+/// Whether a record may begin at this offset of a segment of the ring: offsets are read in shared memory.
+#[inline]
+pub(super) const fn may_begin_at(offset: u32) -> bool {
+    offset.is_multiple_of(8) && offset as usize + HEADER <= SEGMENT
+}
+
 /// The contents of a segment with at least `bytes`.
 #[inline]
 pub(super) fn segment(arena: &Arena, line: u32, bytes: usize) -> Result<NonNull<u8>, Damaged> {
@@ -64,10 +70,10 @@ pub(super) fn segment(arena: &Arena, line: u32, bytes: usize) -> Result<NonNull<
 /// `segment` must point to [`SEGMENT`] bytes that nobody writes there now.
 #[inline]
 pub(super) unsafe fn head(segment: NonNull<u8>, offset: u32) -> Result<Head, Damaged> {
-    let offset = offset as usize;
-    if !offset.is_multiple_of(8) || offset + HEADER > SEGMENT {
+    if !may_begin_at(offset) {
         return Err(Damaged);
     }
+    let offset = offset as usize;
     // SAFETY: inside the segment and aligned, as was checked.
     let word = unsafe { segment.as_ptr().add(offset).cast::<u64>().read() };
     let head = Head {
@@ -90,8 +96,8 @@ pub(super) unsafe fn head(segment: NonNull<u8>, offset: u32) -> Result<Head, Dam
 /// Writes a head.
 ///
 /// # Safety
-/// `segment` must point to [`SEGMENT`] bytes, `offset` must be a multiple of 8 with room for a header, and nobody may read
-/// there now.
+/// `segment` must point to [`SEGMENT`] bytes, a record must be allowed to begin at `offset` ([`may_begin_at`]), and nobody may
+/// read there now.
 #[inline]
 pub(super) unsafe fn write_head(segment: NonNull<u8>, offset: u32, head: Head) {
     let word = u64::from(head.length) | u64::from(head.kind) << 32 | u64::from(head.flags) << 40;
