@@ -6,11 +6,9 @@ that it will be, and load at the first look into them.
 """
 
 import sys
-from _frozen_importlib import module_from_spec
+from _frozen_importlib import _DeadlockError, _get_module_lock, _ModuleLockManager, module_from_spec
 from _frozen_importlib_external import PathFinder
-from _thread import RLock
 
-_lock = RLock()
 #: What the import system looks at in a module that it finds.
 _QUIET = frozenset({"__spec__", "__class__", "__name__", "__path__", "__loader__", "__package__"})
 #: Names that can be had without loading, and what is to be done once a module has loaded.
@@ -18,35 +16,50 @@ _ready: dict[str, dict] = {}
 _afterwards: dict[str, object] = {}
 _later = []
 
+_Module = type(sys)
 
-class _Later(type(sys)):
+
+class _Later(_Module):
     """A module that loads when something is looked for in it."""
 
     def __getattribute__(self, name):
-        if name in _QUIET:
-            return object.__getattribute__(self, name)
-        me = object.__getattribute__(self, "__name__")
-        with _lock:
-            if object.__getattribute__(self, "__class__") is _Later:
-                if name in _ready.get(me, ()):
-                    return _ready[me][name]
-                _load(self)
-        return getattr(self, name)
+        if name not in _QUIET:
+            ready = _ready.get(object.__getattribute__(self, "__name__"), ())
+            if name in ready and object.__getattribute__(self, "__class__") is _Later:
+                return ready[name]
+            _load(self)
+        return _Module.__getattribute__(self, name)
 
     def __setattr__(self, name, value):
         if name not in _QUIET:
-            with _lock:
-                if object.__getattribute__(self, "__class__") is _Later:
-                    _load(self)
-        object.__setattr__(self, name, value)
+            _load(self)
+        _Module.__setattr__(self, name, value)
 
 
 def _load(module):
+    """Loads it, unless that is done or this thread is at it; waits for another thread that is, as an import would."""
     spec = object.__getattribute__(module, "__spec__")
-    module.__class__ = type(sys)
-    spec.loader.exec_module(module)
-    if spec.name in _afterwards:
-        _afterwards.pop(spec.name)(module)
+    lock = _get_module_lock(spec.name)
+    try:
+        lock.acquire()
+    except _DeadlockError:
+        # Two threads load in a circle: one of them makes do with what there is, as where they import.
+        return
+    try:
+        if object.__getattribute__(module, "__class__") is not _Later or getattr(spec, "_initializing", False):
+            return
+        # Whoever imports it meanwhile waits, too.
+        spec._initializing = True
+        try:
+            spec.loader.exec_module(module)
+            if spec.name in _afterwards:
+                _afterwards.pop(spec.name)(module)
+            # Until here the others come by the lock.
+            module.__class__ = _Module
+        finally:
+            spec._initializing = False
+    finally:
+        lock.release()
 
 
 def _prepare(name, path=None):
@@ -65,8 +78,8 @@ def _args_from_interpreter_flags():
     """What `multiprocessing.util` takes from `subprocess` when it is imported."""
     import subprocess
 
-    subprocess.Popen  # noqa: B018  loads it
-    return subprocess._args_from_interpreter_flags()
+    # Which loads it.
+    return vars(subprocess)["_args_from_interpreter_flags"]()
 
 
 def begin():
@@ -93,7 +106,7 @@ def attach():
 def when_loaded(name, do):
     """Calls `do(module)`: now, or when the module loads."""
     module = sys.modules.get(name)
-    with _lock:
+    with _ModuleLockManager(name):
         if module is not None and object.__getattribute__(module, "__class__") is _Later:
             _afterwards[name] = do
             return
@@ -105,9 +118,7 @@ def when_loaded(name, do):
 def load_all():
     """Loads what has not been: for whoever goes through the modules."""
     for module in _later:
-        with _lock:
-            if object.__getattribute__(module, "__class__") is _Later:
-                _load(module)
+        _load(module)
 
 
 def spawn_main(**kwds):
