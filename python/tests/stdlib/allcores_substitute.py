@@ -86,7 +86,12 @@ def apply():
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     for name in list(_stock_names()):
-        STOCK[name] = importlib.import_module(name)
+        try:
+            STOCK[name] = importlib.import_module(name)
+        except ImportError as error:
+            # Up to 3.12 ctypes, which sharedctypes needs, is not for isolated subinterpreters. Whoever wants it there is told so.
+            if "does not support loading in subinterpreters" not in str(error):
+                raise
     for name in STOCK:
         try:
             OURS[name] = importlib.import_module("allcores." + name)
