@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command};
 
-use allcores::multiprocessing::{Connection, Pipe};
+use allcores::multiprocessing::{Connection, StreamPipe};
 
 const ECHO: &str = "
 import sys
@@ -19,7 +19,7 @@ c.send_bytes(b'end')
 
 /// Starts CPython with `script`, and the far end of a Connection as its argument.
 fn python(script: &str) -> Option<(Child, Connection<(), ()>)> {
-    let (ours, theirs) = Pipe::<(), ()>().unwrap();
+    let (ours, theirs) = StreamPipe::<(), ()>().unwrap();
     let theirs = OwnedFd::from(theirs);
     // A duplicate without close-on-exec, on a number of its own.
     let passed = rustix::io::dup(&theirs).unwrap();

@@ -53,6 +53,18 @@ unsafe impl GlobalAlloc for Watching {
 #[global_allocator]
 static WATCHING: Watching = Watching;
 
+fn streams() -> (OwnedFd, OwnedFd) {
+    let (one, other) = UnixStream::pair().unwrap();
+    (one.into(), other.into())
+}
+
+/// What a Pipe is made of.
+fn packets() -> (OwnedFd, OwnedFd) {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let flags = SocketFlags::CLOEXEC;
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
 fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -104,21 +116,23 @@ fn a_header_alone_takes_no_memory() {
         &b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff"[..],
         b"\x7f\xff\xff\xff",
     ] {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let ours = Connection::<(), ()>::from_fd(ours.into()).unwrap();
-        theirs.write_all(header).unwrap();
-        theirs.write_all(b"hello").unwrap();
-        drop(theirs);
-        LARGEST.set(0);
-        assert!(matches!(
-            ours.recv_bytes(),
-            Err(RecvError::Truncated { .. })
-        ));
-        assert!(
-            LARGEST.get() <= 1 << 20,
-            "{} bytes were taken",
-            LARGEST.get()
-        );
+        for (ours, theirs) in [streams(), packets()] {
+            let ours = Connection::<(), ()>::from_fd(ours).unwrap();
+            for bytes in [header, b"hello"] {
+                assert_eq!(rustix::io::write(&theirs, bytes), Ok(bytes.len()));
+            }
+            drop(theirs);
+            LARGEST.set(0);
+            assert!(matches!(
+                ours.recv_bytes(),
+                Err(RecvError::Truncated { .. })
+            ));
+            assert!(
+                LARGEST.get() <= 1 << 20,
+                "{} bytes were taken",
+                LARGEST.get()
+            );
+        }
     }
 }
 
@@ -332,4 +346,155 @@ fn signals_interrupt_no_wait() {
             assert_eq!(waiter.join().unwrap(), 1);
         });
     }
+}
+
+/// No descriptor can be made while this runs.
+fn without_descriptors<R>(run: impl FnOnce() -> R) -> R {
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let lowest_free = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let lowest = std::os::fd::AsRawFd::as_raw_fd(&lowest_free) as u64;
+    drop(lowest_free);
+    let scarce = rustix::process::Rlimit {
+        current: Some(lowest),
+        ..limits
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, scarce).unwrap();
+    let result = run();
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).unwrap();
+    result
+}
+
+/// More than goes in packets where a socket can be had for it.
+fn large() -> Vec<u8> {
+    (0..3_000_000).map(|at| (at % 251) as u8).collect()
+}
+
+#[test]
+fn a_large_message_needs_no_descriptor_of_its_sender() {
+    let _turn = alone();
+    let (a, b) = Pipe::<(), ()>().unwrap();
+    let large = large();
+    std::thread::scope(|scope| {
+        // Both threads belong to this process: nobody has a descriptor to give or to take.
+        let received = scope.spawn(|| b.recv_bytes());
+        without_descriptors(|| {
+            a.send_bytes(&large).unwrap();
+            assert!(received.join().unwrap().unwrap() == large);
+        });
+    });
+}
+
+#[test]
+fn a_large_message_needs_no_descriptor_of_its_receiver() {
+    let _turn = alone();
+    let before = open_descriptors();
+    let (a, b) = Pipe::<(), ()>().unwrap();
+    let large = large();
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                a.send_bytes(&large).unwrap();
+                a.send_bytes(b"next").unwrap();
+            });
+            // A descriptor has been sent once the header and one packet more lie here.
+            while queued_packets_with_a_descriptor(&b) == 0 {
+                std::thread::yield_now();
+            }
+            without_descriptors(|| assert!(b.recv_bytes().unwrap() == large));
+            assert_eq!(b.recv_bytes().unwrap(), b"next");
+            sender.join().unwrap();
+        });
+    }
+    drop((a, b));
+    assert_eq!(open_descriptors(), before);
+}
+
+/// How many descriptors lie in a socket's queue unread.
+fn queued_packets_with_a_descriptor(socket: impl AsFd) -> u64 {
+    let number = std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd());
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+    let line = info.lines().find(|line| line.starts_with("scm_fds:"));
+    let line = line.expect("the kernel counts descriptors on their way (Linux 5.9)");
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Forks: the child runs `body` until it is killed.
+fn forked(body: impl FnOnce()) -> rustix::process::Pid {
+    // SAFETY: the child makes system calls on descriptors that it has, and allocates no memory.
+    match unsafe { libc::fork() } {
+        0 => {
+            body();
+            // SAFETY: ends the process, and runs nothing of the parent's.
+            unsafe { libc::_exit(0) }
+        }
+        child => rustix::process::Pid::from_raw(child).unwrap(),
+    }
+}
+
+fn kill(child: rustix::process::Pid) {
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).unwrap();
+}
+
+#[test]
+fn a_sender_of_large_messages_that_is_killed_is_noticed_wherever_it_was() {
+    let _turn = alone();
+    let before = open_descriptors();
+    let large = large();
+    let mut buffer = vec![0; large.len()];
+    for round in 0..40 {
+        let (a, b) = Pipe::<(), ()>().unwrap();
+        let child = forked(|| while a.send_bytes(&large).is_ok() {});
+        drop(a);
+        for _ in 0..round % 4 {
+            assert_eq!(b.recv_bytes_into(&mut buffer).unwrap(), large.len());
+            assert!(buffer == large);
+        }
+        let killer = std::thread::spawn(move || {
+            for _ in 0..round * 100 {
+                std::hint::spin_loop();
+            }
+            kill(child);
+        });
+        loop {
+            match b.recv_bytes() {
+                Ok(message) => assert!(message == large),
+                Err(RecvError::Closed | RecvError::Truncated { .. }) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        killer.join().unwrap();
+    }
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn a_receiver_of_large_messages_that_is_killed_is_noticed_wherever_it_was() {
+    let _turn = alone();
+    let before = open_descriptors();
+    let large = large();
+    let mut buffer = vec![0; large.len()];
+    for round in 0..40 {
+        let (a, b) = Pipe::<(), ()>().unwrap();
+        let child = forked(|| while b.recv_bytes_into(&mut buffer).is_ok() {});
+        drop(b);
+        for _ in 0..round % 4 {
+            a.send_bytes(&large).unwrap();
+        }
+        let killer = std::thread::spawn(move || {
+            for _ in 0..round * 100 {
+                std::hint::spin_loop();
+            }
+            kill(child);
+        });
+        loop {
+            match a.send_bytes(&large) {
+                Ok(()) => {}
+                Err(SendError::Closed) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        killer.join().unwrap();
+    }
+    assert_eq!(open_descriptors(), before);
 }

@@ -27,7 +27,7 @@ mod value;
 pub use array::{Array, ArrayError, ArrayGuard, RawArray};
 pub use barrier::{Barrier, BarrierError, BarrierWaitResult, BrokenBarrier, InvalidParties};
 pub use condition::{Condition, ConditionGuard, ForeignLock, WaitError};
-pub use connection::{Connection, Never, Pipe, SimplexPipe, wait};
+pub use connection::{Connection, Never, Pipe, SimplexPipe, StreamPipe, wait};
 pub use cpu_count::cpu_count;
 pub use event::Event;
 pub use lock::{Lock, LockGuard};

@@ -15,6 +15,7 @@ use rustix::net::{
 };
 
 use super::clock::Deadline;
+use super::packets;
 
 /// The most descriptors that the kernel carries in one message (`SCM_MAX_FD`).
 pub(crate) const MOST_DESCRIPTORS: usize = 253;
@@ -93,6 +94,9 @@ pub(crate) fn inheritable(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, i32)> {
 pub(crate) enum Channel {
     /// A local socket: both ways, descriptors too.
     Socket,
+    /// A local socket that keeps packets apart (`SOCK_SEQPACKET`): both ways, descriptors too. Reading takes one packet; what of it
+    /// does not fit into the buffer is gone.
+    Packets,
     /// A socket of any other family: both ways, bytes only, and perhaps to another machine.
     Network,
     /// A pipe: one way, bytes only.
@@ -104,7 +108,10 @@ pub(crate) fn channel(fd: BorrowedFd<'_>) -> io::Result<Option<Channel>> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
     Ok(match kind {
         FileType::Socket => match rustix::net::sockopt::socket_domain(fd)? {
-            AddressFamily::UNIX => Some(Channel::Socket),
+            AddressFamily::UNIX => Some(match rustix::net::sockopt::socket_type(fd)? {
+                SocketType::SEQPACKET => Channel::Packets,
+                _ => Channel::Socket,
+            }),
             _ => Some(Channel::Network),
         },
         FileType::Fifo => Some(Channel::Pipe),
@@ -195,7 +202,7 @@ pub(crate) fn receive_now(
     })?)
 }
 
-fn receive_with(
+pub(super) fn receive_with(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     descriptors: &mut impl Extend<OwnedFd>,
@@ -222,7 +229,8 @@ fn receive_with(
 }
 
 /// Reads once into the front of `buffer`: how many bytes, 0 at the end of the stream. Descriptors that come along on a socket
-/// are closed by the kernel. Waits for bytes; `None` if the deadline passed first.
+/// are closed by the kernel. Waits for bytes; `None` if the deadline passed first. Of a packet it is the whole length, even if
+/// that is more than `buffer` has.
 pub(crate) fn read(
     fd: BorrowedFd<'_>,
     channel: Channel,
@@ -231,7 +239,7 @@ pub(crate) fn read(
 ) -> io::Result<Option<usize>> {
     reading(fd, channel, deadline, |flags| match flags {
         None => rustix::io::read(fd, &mut *buffer),
-        Some(flags) => Ok(rustix::net::recv(fd, &mut *buffer, flags)?.0),
+        Some(flags) => Ok(rustix::net::recv(fd, &mut *buffer, flags)?.1),
     })
 }
 
@@ -244,7 +252,7 @@ pub(crate) fn read_fresh(
 ) -> io::Result<Option<usize>> {
     reading(fd, channel, deadline, |flags| match flags {
         None => Ok(rustix::io::read(fd, &mut *room)?.0.len()),
-        Some(flags) => Ok(rustix::net::recv(fd, &mut *room, flags)?.0.0.len()),
+        Some(flags) => Ok(rustix::net::recv(fd, &mut *room, flags)?.1),
     })
 }
 
@@ -256,6 +264,7 @@ fn reading(
     mut once: impl FnMut(Option<RecvFlags>) -> Result<usize, Errno>,
 ) -> io::Result<Option<usize>> {
     let flags = match channel {
+        Channel::Packets => return packets::reading(fd, deadline, |flags| once(Some(flags))),
         _ if deadline.is_never() => None,
         Channel::Socket | Channel::Network => Some(RecvFlags::DONTWAIT),
         // A single read cannot be told not to wait. Somebody who shares the pipe may be faster than we are.
@@ -313,7 +322,7 @@ fn write_without_signal(pipe: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> Result<u
 /// Repeats `operation` after signals, and where it would block sleeps until it is worth another try: either it was told not
 /// to wait, or somebody made the channel non-blocking. That flag belongs to all who share the channel, other processes
 /// among them. `None` if the deadline passed first.
-fn patiently<T>(
+pub(super) fn patiently<T>(
     fd: BorrowedFd<'_>,
     ready: PollFlags,
     deadline: Deadline,

@@ -49,6 +49,8 @@ pub(crate) mod named;
 #[cfg(not(allcores_loom))]
 pub(crate) mod net;
 #[cfg(not(allcores_loom))]
+pub(crate) mod packets;
+#[cfg(not(allcores_loom))]
 pub(crate) mod pidfd;
 #[cfg(not(allcores_loom))]
 pub(crate) mod random;

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use allcores::multiprocessing::connection::{
     Address, BufferedConnection, RecvError, RecvIntoError,
 };
-use allcores::multiprocessing::{Connection, Never, Pipe, SimplexPipe, wait};
+use allcores::multiprocessing::{Connection, Never, Pipe, SimplexPipe, StreamPipe, wait};
 
 use crate::util::{LONG, SHORT, pair, raw};
 
@@ -58,8 +58,9 @@ fn messages_of_all_sizes_come_as_they_were_over_every_channel() {
             assert!(matches!(receiver.recv_bytes(), Err(RecvError::Closed)));
         });
     }
-    let (a, b) = Pipe::<(), ()>().unwrap();
-    check(move |bytes| a.send_bytes(bytes).unwrap(), b.buffered());
+    for (a, b) in [Pipe::<(), ()>().unwrap(), StreamPipe().unwrap()] {
+        check(move |bytes| a.send_bytes(bytes).unwrap(), b.buffered());
+    }
     let (reader, writer) = SimplexPipe::<()>().unwrap();
     check(
         move |bytes| writer.send_bytes(bytes).unwrap(),
@@ -80,7 +81,7 @@ fn with_handle(number: u8, near: &mut Vec<Connection<Never, u8>>) -> Passed {
 
 #[test]
 fn descriptors_come_with_the_message_that_they_were_sent_with() {
-    let (a, b) = Pipe::<Passed, Never>().unwrap();
+    let (a, b) = StreamPipe::<Passed, Never>().unwrap();
     let b = b.buffered();
     let mut near = Vec::new();
     // All of it lies there before anything is read.
@@ -116,7 +117,7 @@ fn descriptors_come_with_a_message_that_is_split_by_the_end_of_the_buffer() {
     type Long = (Vec<u8>, Option<Connection<u8, Never>>);
     // The message with the handle begins so many bytes before the end of the buffer, and in the middle of its header too.
     for (before, after) in (16_360..16_390).flat_map(|n| [(n, 10), (n, 5_000), (n, 40_000)]) {
-        let (a, b) = Pipe::<Long, Never>().unwrap();
+        let (a, b) = StreamPipe::<Long, Never>().unwrap();
         let b = b.buffered();
         a.send(&(vec![1; before - 8], None)).unwrap();
         let (far, near) = Pipe().unwrap();
@@ -137,7 +138,7 @@ fn descriptors_come_with_a_message_that_is_split_by_the_end_of_the_buffer() {
 
 #[test]
 fn descriptors_of_a_message_that_is_taken_as_bytes_are_closed() {
-    let (a, b) = Pipe::<Passed, Never>().unwrap();
+    let (a, b) = StreamPipe::<Passed, Never>().unwrap();
     let b = b.buffered();
     let mut near = Vec::new();
     a.send(&(0, None)).unwrap();
@@ -185,7 +186,7 @@ fn descriptors_that_come_late_in_a_message_belong_to_nobody() {
 
 #[test]
 fn bare_descriptors_come_between_messages() {
-    let (a, b) = Pipe::<u8, u8>().unwrap();
+    let (a, b) = StreamPipe::<u8, u8>().unwrap();
     let b = b.buffered();
     let (far, near) = UnixStream::pair().unwrap();
     a.send(&1).unwrap();
@@ -214,8 +215,8 @@ fn bare_descriptors_come_between_messages() {
 
 #[test]
 fn what_has_been_read_ahead_is_polled_and_waited_for() {
-    let (a, b) = Pipe::<u8, u8>().unwrap();
-    let (c, d) = Pipe::<u8, u8>().unwrap();
+    let (a, b) = StreamPipe::<u8, u8>().unwrap();
+    let (c, d) = StreamPipe::<u8, u8>().unwrap();
     let (b, d) = (b.buffered(), d.buffered());
     assert!(!b.poll().unwrap() && !b.poll_timeout(SHORT).unwrap());
     assert!(wait(&[&b, &d], SHORT).unwrap().is_empty());
@@ -240,7 +241,7 @@ fn what_has_been_read_ahead_is_polled_and_waited_for() {
 
 #[test]
 fn it_becomes_a_connection_again_when_nothing_is_left() {
-    let (a, b) = Pipe::<u8, u8>().unwrap();
+    let (a, b) = StreamPipe::<u8, u8>().unwrap();
     let b = b.buffered();
     for value in 1..=3 {
         a.send(&value).unwrap();
@@ -257,7 +258,7 @@ fn it_becomes_a_connection_again_when_nothing_is_left() {
 
 #[test]
 fn a_message_that_does_not_fit_is_in_the_error() {
-    let (a, b) = Pipe::<(), ()>().unwrap();
+    let (a, b) = StreamPipe::<(), ()>().unwrap();
     let b = b.buffered();
     for size in [10, 30_000] {
         a.send_bytes(&message(0, size)).unwrap();
@@ -312,7 +313,7 @@ fn broken_frames_are_errors() {
 
 #[test]
 fn threads_that_share_it_get_each_message_once() {
-    let (a, b) = Pipe::<u32, u32>().unwrap();
+    let (a, b) = StreamPipe::<u32, u32>().unwrap();
     let b = b.buffered();
     let mut all: Vec<u32> = std::thread::scope(|scope| {
         let receivers: Vec<_> = (0..3)
@@ -367,7 +368,7 @@ fn a_forked_process_does_not_receive_what_its_parent_has_read() {
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         libc::WEXITSTATUS(status)
     };
-    let (a, b) = Pipe::<u8, u8>().unwrap();
+    let (a, b) = StreamPipe::<u8, u8>().unwrap();
     let b = b.buffered();
     a.send(&1).unwrap();
     assert_eq!(forked(&b), 1, "nothing had been read ahead");

@@ -10,10 +10,12 @@ use std::os::fd::OwnedFd;
 use super::error::RecvError;
 use super::frame::{Frame, Want};
 use super::landing::Landing;
+use super::lane::Coming;
+use super::packets::{fits, least_room};
 use super::stream::{Stream, some};
 use crate::multiprocessing::transfer::Incoming;
 use crate::sys::clock::Deadline;
-use crate::sys::fds::{self, Channel};
+use crate::sys::fds::Channel;
 use crate::sys::fork;
 
 /// How much is read ahead at most.
@@ -102,16 +104,15 @@ impl Ahead {
             }
             return Ok(self.take(length as usize).to_vec());
         }
-        let mut landing = Landing::new(length);
+        let mut landing = Landing::new(length, least_room(stream.channel()));
+        let mut coming = Coming::new(stream, frame);
         while let Want::Payload(missing) = frame.wants() {
             if !self.there.is_empty() {
                 let count = landing.put(self.bytes())?;
                 self.take(count);
                 frame.payload(count as u64);
-            } else if missing >= LARGE {
-                let count =
-                    fds::read_fresh(stream.fd(), stream.channel(), landing.room()?, deadline);
-                let count = some(count, frame)?;
+            } else if missing >= LARGE || coming.by_lane() {
+                let count = coming.read_fresh(frame, landing.room()?, deadline)?;
                 // SAFETY: the kernel has written so many bytes to the front of the room.
                 unsafe { landing.arrived(count) };
                 self.passed(frame, count);
@@ -130,6 +131,7 @@ impl Ahead {
         buffer: &mut [u8],
     ) -> Result<(), RecvError> {
         let mut filled = 0;
+        let mut coming = Coming::new(stream, frame);
         while let Want::Payload(missing) = frame.wants() {
             let rest = &mut buffer[filled..];
             let count = if !self.there.is_empty() {
@@ -137,9 +139,8 @@ impl Ahead {
                 rest[..taken.len()].copy_from_slice(taken);
                 frame.payload(taken.len() as u64);
                 taken.len()
-            } else if missing >= LARGE {
-                let count = fds::read(stream.fd(), stream.channel(), rest, Deadline::NEVER);
-                let count = some(count, frame)?;
+            } else if missing >= LARGE || coming.by_lane() {
+                let count = coming.read(frame, rest, Deadline::NEVER)?;
                 self.passed(frame, count);
                 count
             } else {
@@ -199,19 +200,17 @@ impl Ahead {
         let mut cut_short = false;
         let buffer = &mut self.buffer[..];
         let count = match stream.channel() {
-            Channel::Socket => {
-                fds::receive(stream.fd(), buffer, &mut all, deadline).map(|received| {
+            Channel::Socket | Channel::Packets => stream
+                .receive_once(buffer, &mut all, deadline)
+                .map(|received| {
                     received.map(|received| {
                         cut_short = received.cut_short;
                         received.bytes
                     })
-                })
-            }
-            channel @ (Channel::Network | Channel::Pipe) => {
-                fds::read(stream.fd(), channel, buffer, deadline)
-            }
+                }),
+            Channel::Network | Channel::Pipe => stream.read(buffer, deadline),
         };
-        let count = some(count, frame)?;
+        let count = fits(some(count, frame)?, self.buffer.len())?;
         self.there = 0..count;
         if !all.is_empty() || cut_short {
             let end = self.position + count as u64;

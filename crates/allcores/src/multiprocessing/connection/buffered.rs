@@ -20,9 +20,9 @@ use crate::multiprocessing::transfer::Incoming;
 use crate::sys::clock::Deadline;
 use crate::sys::fds;
 
-/// A [`Connection`] that receives with one system call where a Connection needs two, or none: it reads whatever has come, up
-/// to 16 KiB, and keeps what follows the message. [`Connection::buffered`] makes it, [`BufferedConnection::into_inner`] unmakes
-/// it.
+/// A [`Connection`] that receives from a stream with one system call where a Connection needs two, or none: it reads whatever has
+/// come, up to 16 KiB, and keeps what follows the message. [`Connection::buffered`] makes it, [`BufferedConnection::into_inner`]
+/// unmakes it. (An end of a [`Pipe`](super::Pipe) needs one call for a small message as it is, and nothing is read ahead.)
 ///
 /// Messages and their bytes are the same, so the far end need not know. What differs is who may receive. Messages that have been
 /// read ahead are in this process, and nowhere else; so
@@ -36,8 +36,8 @@ use crate::sys::fds;
 /// Sending is as ever. All methods take `&self`, as those of Connection do, and threads may share it.
 ///
 /// ```
-/// use allcores::multiprocessing::Pipe;
-/// let (client, server) = Pipe::<u32, String>()?;
+/// use allcores::multiprocessing::StreamPipe;
+/// let (client, server) = StreamPipe::<u32, String>()?;
 /// let (client, server) = (client.buffered(), server.buffered());
 /// client.send(&4)?;
 /// client.send(&5)?;
@@ -123,8 +123,8 @@ impl<S, R, C> BufferedConnection<S, R, C> {
     /// [`StillBuffered`] has this value in it, unchanged.
     ///
     /// ```
-    /// use allcores::multiprocessing::Pipe;
-    /// let (a, b) = Pipe::<u8, u8>()?;
+    /// use allcores::multiprocessing::StreamPipe;
+    /// let (a, b) = StreamPipe::<u8, u8>()?;
     /// let b = b.buffered();
     /// a.send(&1)?;
     /// a.send(&2)?;
@@ -198,7 +198,7 @@ impl<S, R, C> BufferedConnection<S, R, C> {
             .and_then(|incoming| Ok((body(ahead, stream, &mut frame)?, incoming)));
         match received {
             Ok(message) => Ok(Some(message)),
-            Err(error) if frame.has_begun() => {
+            Err(error) if frame.has_begun() || matches!(error, RecvError::BadPacket { .. }) => {
                 receiving.turn.is_lost();
                 Err(error)
             }

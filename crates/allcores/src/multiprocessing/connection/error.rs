@@ -109,6 +109,14 @@ pub enum RecvError {
         /// The length that the header announces.
         length: i32,
     },
+    /// A packet came that is no part of a message, or of more than one. The peer does not speak this protocol.
+    #[error(
+        "a packet of {length} bytes came, which is not what belongs to the message: the peer does not speak this protocol"
+    )]
+    BadPacket {
+        /// How long it was, in bytes.
+        length: usize,
+    },
     /// The bytes are no such value. The message is gone; the next one can be received.
     #[error("the message does not decode as {expected}")]
     Decode {

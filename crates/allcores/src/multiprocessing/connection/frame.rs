@@ -45,6 +45,14 @@ impl Header {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
+
+    /// How many bytes of the front of a frame are its header.
+    pub fn length_in(frame: &[u8]) -> usize {
+        match frame.starts_with(&LONG_MARK.to_be_bytes()) {
+            true => MOST_HEADER,
+            false => SHORT.min(frame.len()),
+        }
+    }
 }
 
 /// A frame that cannot be.

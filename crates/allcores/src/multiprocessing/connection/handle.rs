@@ -7,7 +7,7 @@ use super::turn::Turn;
 use super::{Connection, RecvError, SendError};
 use crate::multiprocessing::transfer::TransferError;
 use crate::sys::clock::Deadline;
-use crate::sys::fds::{self, Channel};
+use crate::sys::fds::Channel;
 
 /// What goes along with one descriptor: how many there are, modulo 256. Never in a frame.
 const ONE: u8 = 1;
@@ -48,13 +48,13 @@ impl<S, R, C> Connection<S, R, C> {
             .map_err(|_| RecvError::OutOfStep)?;
         let mut byte = [0];
         let mut descriptors = Vec::new();
-        let received = fds::receive(
-            self.stream.fd(),
-            &mut byte,
-            &mut descriptors,
-            Deadline::NEVER,
-        );
+        let received = self
+            .stream
+            .receive_once(&mut byte, &mut descriptors, Deadline::NEVER);
         let received = match received {
+            Ok(Some(received)) if received.bytes > 1 => {
+                return Err(no_handle(&mut turn, byte[0], descriptors.len()));
+            }
             Ok(Some(received)) if received.bytes > 0 => received,
             Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
                 return Err(error.into());
@@ -77,16 +77,20 @@ pub(super) fn only_handle(
         (Some(descriptor), 0, ONE) => Ok(descriptor),
         (None, _, ONE) if cut_short => Err(TransferError::LostOnArrival { index: 0 }.into()),
         (last, more, byte) => {
-            turn.is_lost();
             let count = more + usize::from(last.is_some());
-            Err(TransferError::NoHandle { byte, count }.into())
+            Err(no_handle(turn, byte, count))
         }
     }
 }
 
+fn no_handle(turn: &mut Turn<'_>, byte: u8, count: usize) -> RecvError {
+    turn.is_lost();
+    TransferError::NoHandle { byte, count }.into()
+}
+
 pub(super) fn carries_descriptors(stream: &Stream) -> Result<(), TransferError> {
     match stream.channel() {
-        Channel::Socket => Ok(()),
+        Channel::Socket | Channel::Packets => Ok(()),
         Channel::Network => Err(TransferError::Network),
         Channel::Pipe => Err(TransferError::OneWayPipe),
     }

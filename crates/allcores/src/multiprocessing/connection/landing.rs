@@ -20,13 +20,17 @@ const OVERHEAD: u64 = 4096;
 pub(super) struct Landing {
     bytes: Vec<u8>,
     length: u64,
+    /// How much room there is at least, if so much is missing.
+    least: u64,
 }
 
 impl Landing {
-    pub(super) fn new(length: u64) -> Landing {
+    /// With room for `least` bytes at a time, if so many are still to come.
+    pub(super) fn new(length: u64, least: usize) -> Landing {
         Landing {
             bytes: Vec::new(),
             length,
+            least: least as u64,
         }
     }
 
@@ -34,7 +38,8 @@ impl Landing {
     pub(super) fn room(&mut self) -> Result<&mut [MaybeUninit<u8>], RecvError> {
         let received = self.bytes.len() as u64;
         let missing = self.length - received;
-        if missing > 0 && self.bytes.len() == self.bytes.capacity() {
+        let spare = (self.bytes.capacity() - self.bytes.len()) as u64;
+        if spare < missing.min(self.least) {
             self.reserve(received, missing)?;
         }
         let missing = usize::try_from(missing).unwrap_or(usize::MAX);
@@ -54,7 +59,9 @@ impl Landing {
         // A header alone is not believed. Where address space is counted (a limit on it, overcommit switched off), as much
         // again as has come will do.
         let as_much_again = STEP.max(received);
-        let ahead = received.saturating_mul(AHEAD).min(MOST_AHEAD);
+        // As much as there was room for has come, but for a part of a packet.
+        let come = received.max(self.bytes.capacity() as u64);
+        let ahead = come.saturating_mul(AHEAD).min(MOST_AHEAD);
         for wish in [as_much_again.max(ahead), as_much_again] {
             let most = received + missing.min(wish);
             if self.grow(in_huge_pages(most)) {

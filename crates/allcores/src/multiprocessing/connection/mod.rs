@@ -13,11 +13,15 @@ pub mod frame;
 mod handle;
 mod handshake;
 mod landing;
+mod lane;
 mod listener;
+mod looking;
+mod packets;
 mod pipe;
 pub(crate) mod stream;
 mod timed;
 mod turn;
+mod values;
 mod wait;
 
 use std::fmt;
@@ -38,7 +42,7 @@ pub use codec::{Codec, Compact, Pickle};
 pub use error::{BufferTooShort, CodecError, RecvError, RecvIntoError, SendError};
 pub use handshake::HandshakeError;
 pub use listener::{AcceptError, BindError, Listener, ListenerBuilder};
-pub use pipe::{Pipe, SimplexPipe};
+pub use pipe::{Pipe, SimplexPipe, StreamPipe};
 pub use wait::{Waitable, wait};
 
 use super::transfer;
@@ -57,8 +61,8 @@ pub enum Never {}
 /// One end of a channel to another process, or to another thread: it sends values of type `S` and receives values of
 /// type `R`, as bytes that the codec `C` makes.
 ///
-/// Framing is that of CPython's `multiprocessing.connection`, so [`send_bytes`](Connection::send_bytes) and
-/// [`recv_bytes`](Connection::recv_bytes) talk to a Python peer. [`send`](Connection::send) and
+/// Framing is that of CPython's `multiprocessing.connection`, so over a stream [`send_bytes`](Connection::send_bytes) and
+/// [`recv_bytes`](Connection::recv_bytes) talk to a Python peer (see [`StreamPipe`]). [`send`](Connection::send) and
 /// [`recv`](Connection::recv) put a value into such a message with serde; in which bytes, the [`codec`] says.
 ///
 /// All methods take `&self`, and an end may be shared by threads: each direction has a lock of its own, held for one
@@ -88,8 +92,8 @@ impl<S, R, C> Connection<S, R, C> {
         }
     }
 
-    /// A Connection over a descriptor from elsewhere: a connected stream socket, or one end of a pipe. What the other
-    /// side really sends, only decoding can tell.
+    /// A Connection over a descriptor from elsewhere: a connected stream socket, one end of a pipe, or one of a [`Pipe`], which
+    /// is a socket that keeps packets apart. What the other side really sends, only decoding can tell.
     ///
     /// The far end of a local socket or pipe is taken for a relative's, who may have what all relatives share. To connect with
     /// unrelated programs use [`Listener`] and [`Client`].
@@ -191,7 +195,7 @@ impl<S, R: DeserializeOwned, C: Codec> Connection<S, R, C> {
     /// Receives the next message as bytes, unless it is longer than `most` bytes: for peers that are not trusted.
     ///
     /// # Errors
-    /// [`RecvError::TooLong`] before anything but the length is read. The stream is out of step then:
+    /// [`RecvError::TooLong`] before memory is taken for it. The stream is out of step then:
     /// [`RecvError::OutOfStep`] is all that can still be received, while sending goes on.
     pub fn recv_bytes_max(&self, most: usize) -> Result<Vec<u8>, RecvError> {
         self.receive_bytes(Some(most as u64))

@@ -1,18 +1,19 @@
 //! Frames over a descriptor: the I/O around [`frame`](super::frame).
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::BufferTooShort;
-use super::codec::{Codec, Compact};
 use super::error::{RecvError, RecvIntoError, SendError};
-use super::frame::{Frame, Header, MOST_HEADER, Want};
+use super::frame::{Frame, MOST_HEADER, Want};
 use super::landing::Landing;
+use super::lane::Coming;
+use super::looking::Looking;
+use super::packets::{self, FIRST, First};
 use super::turn::{Direction, NoTurn, Turn};
-use crate::multiprocessing::transfer::{self, Incoming, Outgoing};
+pub(crate) use super::values::{Encoded, decode, decode_with, encode, encode_with};
+use crate::multiprocessing::transfer::{Incoming, Outgoing};
 use crate::sys::clock::Deadline;
 use crate::sys::fds::{self, Channel};
 
@@ -35,6 +36,7 @@ pub(crate) struct Stream {
     foreign: bool,
     pub(super) sending: Direction,
     pub(super) receiving: Direction,
+    looking: Looking,
 }
 
 impl Stream {
@@ -45,6 +47,7 @@ impl Stream {
             foreign: channel == Channel::Network,
             sending: Direction::default(),
             receiving: Direction::default(),
+            looking: Looking::default(),
         }
     }
 
@@ -71,10 +74,48 @@ impl Stream {
         self.fd
     }
 
+    /// Receives once from a local socket, with whatever descriptors come along: of packets the next one's whole length, which may be
+    /// more than `buffer` has.
+    pub(super) fn receive_once(
+        &self,
+        buffer: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+        deadline: Deadline,
+    ) -> io::Result<Option<fds::Received>> {
+        match self.channel {
+            Channel::Packets => self.looking.receive(deadline, |deadline| {
+                crate::sys::packets::receive(self.fd(), buffer, descriptors, deadline)
+            }),
+            _ => fds::receive(self.fd(), buffer, descriptors, deadline),
+        }
+    }
+
+    /// Reads once: how many bytes; of packets the next one's whole length, which may be more than `buffer` has.
+    pub(super) fn read(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<Option<usize>> {
+        let mut once = |deadline| fds::read(self.fd(), self.channel, &mut *buffer, deadline);
+        match self.channel {
+            Channel::Packets => self.looking.receive(deadline, once),
+            _ => once(deadline),
+        }
+    }
+
+    /// As [`Stream::read`], into memory that holds nothing yet.
+    pub(super) fn read_fresh(
+        &self,
+        room: &mut [MaybeUninit<u8>],
+        deadline: Deadline,
+    ) -> io::Result<Option<usize>> {
+        let mut once = |deadline| fds::read_fresh(self.fd(), self.channel, &mut *room, deadline);
+        match self.channel {
+            Channel::Packets => self.looking.receive(deadline, once),
+            _ => once(deadline),
+        }
+    }
+
     /// What a value that goes out here may hand over.
     pub(crate) fn outgoing(&self) -> Outgoing {
         match self.channel {
-            Channel::Socket => Outgoing::with_room(fds::MOST_DESCRIPTORS),
+            Channel::Socket | Channel::Packets => Outgoing::with_room(fds::MOST_DESCRIPTORS),
             Channel::Network => Outgoing::over_network(),
             Channel::Pipe => Outgoing::over_pipe(),
         }
@@ -100,6 +141,18 @@ impl Stream {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         let mut turn = Turn::take(&self.sending, deadline)?;
+        let in_pieces = |turn: &mut Turn<'_>| {
+            let sent = packets::send_pieces(self, header, payload, descriptors, deadline);
+            sent.map_err(|(error, begun)| {
+                if begun {
+                    turn.is_lost();
+                }
+                error
+            })
+        };
+        if self.channel == Channel::Packets && header.len() + payload.len() > FIRST {
+            return in_pieces(&mut turn);
+        }
         // A small message is cheaper in one piece.
         let mut piece = [0; SMALL];
         let length = header.len() + payload.len();
@@ -117,7 +170,7 @@ impl Stream {
         let mut begun = false;
         while !parts.is_empty() {
             let written = match self.channel {
-                Channel::Socket | Channel::Network => {
+                Channel::Socket | Channel::Packets | Channel::Network => {
                     fds::send(self.fd(), parts, descriptors, deadline)
                 }
                 Channel::Pipe => fds::write_pipe(self.fd(), parts, deadline),
@@ -129,12 +182,14 @@ impl Stream {
                     IoSlice::advance_slices(&mut parts, bytes);
                     continue;
                 }
-                Ok(None) if begun => SendError::TooSlow,
-                Ok(None) => SendError::TimedOut,
-                Err(error) => match error.kind() {
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => SendError::Closed,
-                    _ => SendError::Io(error),
-                },
+                // None of it was sent.
+                Err(error)
+                    if self.channel == Channel::Packets
+                        && crate::sys::packets::is_too_large(&error) =>
+                {
+                    return in_pieces(&mut turn);
+                }
+                written => unsent(written, begun),
             };
             if begun {
                 turn.is_lost();
@@ -181,10 +236,11 @@ impl Stream {
             Err(NoTurn::OutOfStep) => return Err(RecvError::OutOfStep),
         };
         let mut frame = Frame::new(most);
+        let mut first = First::new();
         let received = self
-            .receive_header(&mut frame, deadline, handles)
+            .receive_header(&mut frame, &mut first, deadline, handles)
             .and_then(|incoming| {
-                let message = self.receive_payload(&mut frame, deadline)?;
+                let message = self.receive_payload(&mut frame, first.payload(), deadline)?;
                 Ok((message, incoming))
             });
         match received {
@@ -203,13 +259,18 @@ impl Stream {
         let mut turn =
             Turn::take(&self.receiving, Deadline::NEVER).map_err(|_| RecvError::OutOfStep)?;
         let mut frame = Frame::new(None);
+        let mut first = First::new();
         let received = self
-            .receive_header(&mut frame, Deadline::NEVER, Handles::Closed)
+            .receive_header(&mut frame, &mut first, Deadline::NEVER, Handles::Closed)
             .and_then(|_| {
                 let length = usize::try_from(frame.length().unwrap_or(0)).unwrap_or(usize::MAX);
                 match buffer.get_mut(..length) {
-                    Some(exact) => self.fill(&mut frame, exact).map(|()| Ok(length)),
-                    None => self.receive_payload(&mut frame, Deadline::NEVER).map(Err),
+                    Some(exact) => self
+                        .fill(&mut frame, first.payload(), exact)
+                        .map(|()| Ok(length)),
+                    None => self
+                        .receive_payload(&mut frame, first.payload(), Deadline::NEVER)
+                        .map(Err),
                 }
             });
         match received {
@@ -230,27 +291,29 @@ impl Stream {
     fn receive_header(
         &self,
         frame: &mut Frame,
+        first: &mut First,
         deadline: Deadline,
         handles: Handles,
     ) -> Result<Incoming, RecvError> {
+        if self.channel == Channel::Packets {
+            return first.receive(self, frame, deadline, handles == Handles::Kept);
+        }
         let mut bytes = [0; MOST_HEADER];
         let mut descriptors = Vec::new();
         let mut cut_short = false;
         while let Want::Header(most) = frame.wants() {
             let room = &mut bytes[..most];
             let count = match (self.channel, handles) {
-                (Channel::Socket, Handles::Kept) => {
-                    fds::receive(self.fd(), room, &mut descriptors, deadline).map(|received| {
+                (Channel::Socket, Handles::Kept) => self
+                    .receive_once(room, &mut descriptors, deadline)
+                    .map(|received| {
                         received.map(|received| {
                             cut_short |= received.cut_short;
                             received.bytes
                         })
-                    })
-                }
+                    }),
                 // Half as much work for the kernel.
-                (Channel::Network | Channel::Pipe, _) | (Channel::Socket, Handles::Closed) => {
-                    fds::read(self.fd(), self.channel, room, deadline)
-                }
+                _ => self.read(room, deadline),
             };
             match some(count, frame)? {
                 0 => return Err(RecvError::Closed),
@@ -260,12 +323,22 @@ impl Stream {
         Ok(Incoming::new(descriptors, cut_short).of_stranger(self.foreign))
     }
 
-    fn receive_payload(&self, frame: &mut Frame, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
-        let mut landing = Landing::new(frame.length().unwrap_or(0));
+    /// `here` is all of it, or nothing.
+    fn receive_payload(
+        &self,
+        frame: &mut Frame,
+        here: &[u8],
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, RecvError> {
+        if !here.is_empty() {
+            frame.payload(here.len() as u64);
+            return Ok(here.to_vec());
+        }
+        let least = packets::least_room(self.channel);
+        let mut landing = Landing::new(frame.length().unwrap_or(0), least);
+        let mut coming = Coming::new(self, frame);
         while let Want::Payload(_) = frame.wants() {
-            let room = landing.room()?;
-            let count = fds::read_fresh(self.fd(), self.channel, room, deadline);
-            let count = some(count, frame)?;
+            let count = coming.read_fresh(frame, landing.room()?, deadline)?;
             // SAFETY: the kernel has written so many bytes to the front of the room.
             unsafe { landing.arrived(count) };
             frame.payload(count as u64);
@@ -273,16 +346,35 @@ impl Stream {
         Ok(landing.into_message())
     }
 
-    fn fill(&self, frame: &mut Frame, buffer: &mut [u8]) -> Result<(), RecvError> {
+    /// As long as `buffer`. `here` is all of it, or nothing.
+    fn fill(&self, frame: &mut Frame, here: &[u8], buffer: &mut [u8]) -> Result<(), RecvError> {
+        if !here.is_empty() {
+            frame.payload(here.len() as u64);
+            buffer.copy_from_slice(here);
+            return Ok(());
+        }
         let mut filled = 0;
+        let mut coming = Coming::new(self, frame);
         while let Want::Payload(_) = frame.wants() {
-            let rest = &mut buffer[filled..];
-            let count = fds::read(self.fd(), self.channel, rest, Deadline::NEVER);
-            let count = some(count, frame)?;
+            let count = coming.read(frame, &mut buffer[filled..], Deadline::NEVER)?;
             frame.payload(count as u64);
             filled += count;
         }
         Ok(())
+    }
+}
+
+/// Why a frame, or the rest of one that has begun, was not sent.
+pub(super) fn unsent(written: io::Result<Option<usize>>, begun: bool) -> SendError {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected};
+    match written {
+        Ok(_) if begun => SendError::TooSlow,
+        Ok(_) => SendError::TimedOut,
+        Err(error) => match error.kind() {
+            // The latter two until Linux 6.4, where packets meet the closing of the far end.
+            BrokenPipe | ConnectionReset | ConnectionRefused | NotConnected => SendError::Closed,
+            _ => SendError::Io(error),
+        },
     }
 }
 
@@ -303,78 +395,5 @@ pub(super) fn some(count: io::Result<Option<usize>>, frame: &Frame) -> Result<us
             Ok(0)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Serialises `value` into a frame of its own, header included, while its handles hand over what they stand for: between
-/// relatives, who run the same program.
-pub(crate) fn encode<T: Serialize>(
-    value: &T,
-    outgoing: Outgoing,
-) -> Result<(Encoded, Outgoing), SendError> {
-    encode_with::<Compact, T>(value, outgoing)
-}
-
-/// As [`encode`], with a codec.
-pub(crate) fn encode_with<C: Codec, T: Serialize>(
-    value: &T,
-    outgoing: Outgoing,
-) -> Result<(Encoded, Outgoing), SendError> {
-    // Room for the longest header, so that header and payload are one piece in the end.
-    let bytes = vec![0; MOST_HEADER];
-    let outgoing = outgoing.in_codec::<C>();
-    let (result, outgoing, failure) = transfer::sending(outgoing, || C::encode(value, bytes));
-    match (result, failure) {
-        (Ok(bytes), _) => Ok((Encoded { bytes }, outgoing)),
-        (Err(_), Some(failure)) => Err(failure.into()),
-        (Err(reason), None) => Err(SendError::Encode {
-            of: std::any::type_name::<T>(),
-            reason,
-        }),
-    }
-}
-
-/// A value as bytes, with room in front for a header.
-pub(crate) struct Encoded {
-    bytes: Vec<u8>,
-}
-
-impl Encoded {
-    /// Without the header.
-    pub(crate) fn payload(&self) -> &[u8] {
-        &self.bytes[MOST_HEADER..]
-    }
-
-    /// With it.
-    pub(crate) fn into_frame(mut self) -> (Vec<u8>, usize) {
-        let header = Header::new(self.payload().len() as u64);
-        let start = MOST_HEADER - header.as_bytes().len();
-        self.bytes[start..MOST_HEADER].copy_from_slice(header.as_bytes());
-        (self.bytes, start)
-    }
-}
-
-/// The value that a message holds, all of it; its handles take what came along. Between relatives.
-pub(crate) fn decode<T: DeserializeOwned>(
-    message: &[u8],
-    incoming: Incoming,
-) -> Result<T, RecvError> {
-    decode_with::<Compact, T>(message, incoming)
-}
-
-/// As [`decode`], with a codec.
-pub(crate) fn decode_with<C: Codec, T: DeserializeOwned>(
-    message: &[u8],
-    incoming: Incoming,
-) -> Result<T, RecvError> {
-    let incoming = incoming.in_codec::<C>();
-    let (result, failure) = transfer::receiving(incoming, || C::decode(message));
-    match (result, failure) {
-        (Ok(value), _) => Ok(value),
-        (Err(_), Some(failure)) => Err(failure.into()),
-        (Err(reason), None) => Err(RecvError::Decode {
-            expected: std::any::type_name::<T>(),
-            reason,
-        }),
     }
 }

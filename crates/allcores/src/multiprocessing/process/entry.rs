@@ -108,7 +108,12 @@ fn inherited(number: i32, inode: u64) -> Option<OwnedFd> {
     // SAFETY: borrowed for the checks only, and fstat tells a closed number from an open one.
     let candidate = unsafe { BorrowedFd::borrow_raw(number) };
     let found = rustix::fs::fstat(candidate).ok()?;
-    if fds::channel(candidate.as_fd()).ok()? != Some(Channel::Socket) || found.st_ino != inode {
+    // A child's is a stream, a fork server's keeps packets apart.
+    let is_local = matches!(
+        fds::channel(candidate.as_fd()).ok()?,
+        Some(Channel::Socket | Channel::Packets)
+    );
+    if !is_local || found.st_ino != inode {
         return None;
     }
     rustix::io::fcntl_setfd(candidate, rustix::io::FdFlags::CLOEXEC).ok()?;
