@@ -8,6 +8,8 @@
 //!
 //! Linux only (x86-64 and aarch64, glibc); see the README for what that rests on.
 
+#![deny(clippy::disallowed_types)]
+
 #[cfg(not(all(
     target_os = "linux",
     target_endian = "little",

@@ -10,6 +10,8 @@ use crate::registry;
 use crate::sys::clock::Deadline;
 use crate::sys::futex::{self, Slept, SleptAny, WaitWord};
 use crate::sys::identity::{self, EndingsHeard};
+#[cfg(debug_assertions)]
+use crate::sys::known::Whether;
 
 /// How long a sleeper listens to its word alone.
 ///
@@ -233,10 +235,9 @@ fn place(word: &AtomicU32) -> usize {
 pub(crate) fn deaf() -> bool {
     #[cfg(debug_assertions)]
     {
-        static DEAF: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        *DEAF.get_or_init(|| {
-            std::env::var_os("ALLCORES_TEST_DEAF").is_some_and(|value| value == "1")
-        })
+        // A forked child asks as well, perhaps, while another thread of its parent finds it out.
+        static DEAF: Whether = Whether::new();
+        DEAF.get_or(|| std::env::var_os("ALLCORES_TEST_DEAF").is_some_and(|value| value == "1"))
     }
     #[cfg(not(debug_assertions))]
     false

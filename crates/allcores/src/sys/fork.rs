@@ -1,11 +1,10 @@
 //! fork(2), and what a forked child must forget. Only forks made through libc are seen: a raw `clone` is not.
 
 use std::io;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
-static WATCH: Once = Once::new();
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// How many forks lie between this process and the one that started the program: anything that belongs to one process
 /// remembers the generation it was made in.
@@ -14,15 +13,18 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
 }
 
-/// Asks libc to tell us of forks, once.
+/// Asks libc to tell us of forks. Once is enough, but two threads that ask at the same time do so twice: if one waited for the
+/// other, a child that is forked meanwhile would wait for ever.
 pub(crate) fn watch() {
-    WATCH.call_once(|| {
+    if !WATCHED.load(Acquire) {
         // SAFETY: the handler is a plain function that touches atomics and thread locals without destructors only, so
         // it may run in the child of a multi-threaded process.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        WATCHED.store(true, Release);
+    }
 }
 
+/// May be called several times for one fork.
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Relaxed);
     super::identity::after_fork();

@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::ptr::null_mut;
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 
 use super::{fork, futex};
@@ -217,20 +216,35 @@ fn claim_place(number: u32) {
 /// Has libc call [`this_thread_ends`] when this thread ends. A pthread key and not a thread-local destructor, because
 /// keys come after all destructors of thread locals, which may still use locks. May be asked again during those calls.
 pub(crate) fn at_thread_end() {
-    static KEY: AtomicU32 = AtomicU32::new(0);
-    static MAKE: Once = Once::new();
-    MAKE.call_once(|| {
-        let mut key = 0;
-        // SAFETY: `key` is a valid place, and the destructor is a plain function.
-        let made = unsafe { libc::pthread_key_create(&mut key, Some(this_thread_ends)) };
-        assert_eq!(
-            made, 0,
-            "this process has used up its pthread keys (1,024): allcores needs one"
-        );
-        KEY.store(key, Relaxed);
-    });
     // SAFETY: the key exists; any value but null, which nobody looks at, makes libc call the destructor.
-    unsafe { libc::pthread_setspecific(KEY.load(Relaxed), std::ptr::dangling()) };
+    unsafe { libc::pthread_setspecific(key_of_endings(), std::ptr::dangling()) };
+}
+
+/// The key whose destructor is called when a thread ends. Two threads that need it at the same time make two, and one is given
+/// back: if one waited for the other, a child that is forked meanwhile would wait for ever.
+fn key_of_endings() -> libc::pthread_key_t {
+    /// One more than the key.
+    static KEY: AtomicU32 = AtomicU32::new(0);
+    match KEY.load(Relaxed) {
+        0 => {
+            let mut key = 0;
+            // SAFETY: `key` is a valid place, and the destructor is a plain function.
+            let made = unsafe { libc::pthread_key_create(&mut key, Some(this_thread_ends)) };
+            assert_eq!(
+                made, 0,
+                "this process has used up its pthread keys (1,024): allcores needs one"
+            );
+            match KEY.compare_exchange(0, key + 1, Relaxed, Relaxed) {
+                Ok(_) => key,
+                Err(theirs) => {
+                    // SAFETY: made just now, and no thread has a value for it.
+                    unsafe { libc::pthread_key_delete(key) };
+                    theirs - 1
+                }
+            }
+        }
+        known => known - 1,
+    }
 }
 
 extern "C" fn this_thread_ends(_: *mut libc::c_void) {

@@ -5,7 +5,8 @@
 use std::ffi::c_char;
 use std::ffi::{c_int, c_void};
 use std::slice;
-use std::sync::OnceLock;
+
+use super::known::Known;
 
 /// A function of `.init_array`.
 #[cfg(feature = "pre-main")]
@@ -21,8 +22,8 @@ pub(crate) struct Image {
 
 /// The main executable; `None` if libc does not know of it.
 pub(crate) fn main_executable() -> Option<Image> {
-    static FOUND: OnceLock<Option<Image>> = OnceLock::new();
-    *FOUND.get_or_init(find_main_executable)
+    static FOUND: Known<Option<Image>> = Known::new();
+    *FOUND.get_or(find_main_executable)
 }
 
 fn find_main_executable() -> Option<Image> {
@@ -89,8 +90,8 @@ impl Image {
     /// What tells this build from others: the linker's build id, or where it wrote none, the layout of the segments.
     pub(crate) fn fingerprint(&self) -> &'static [u8] {
         // Of the only image there is.
-        static FINGERPRINT: OnceLock<Vec<u8>> = OnceLock::new();
-        FINGERPRINT.get_or_init(|| self.take_fingerprint())
+        static FINGERPRINT: Known<Vec<u8>> = Known::new();
+        FINGERPRINT.get_or(|| self.take_fingerprint())
     }
 
     fn take_fingerprint(&self) -> Vec<u8> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `clock` | absolute monotonic deadlines |
 //! | `futex` | wait, wait on many words, wake |
+//! | `known` | what is found out once, whoever forks meanwhile |
 //! | `identity` | the numbers that lock words hold for "me", and which threads live |
 //! | `fork` | fork, and what is forgotten in a forked child |
 //! | `local` | bookkeeping of one process that survives a fork |
@@ -40,6 +41,8 @@ pub(crate) mod futex;
 pub(crate) mod identity;
 #[cfg(not(allcores_loom))]
 pub(crate) mod image;
+#[cfg(not(allcores_loom))]
+pub(crate) mod known;
 #[cfg(not(allcores_loom))]
 pub(crate) mod local;
 #[cfg(not(allcores_loom))]
@@ -78,16 +81,8 @@ fn cpus_online() -> usize {
 /// available_parallelism, which allocates: we may be in a signal handler.
 #[cfg(not(allcores_loom))]
 pub(crate) fn has_one_cpu() -> bool {
-    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-    static CPUS: AtomicU8 = AtomicU8::new(0);
-    match CPUS.load(Relaxed) {
-        0 => {
-            let one = cpus_online() == 1;
-            CPUS.store(if one { 1 } else { 2 }, Relaxed);
-            one
-        }
-        cpus => cpus == 1,
-    }
+    static ONE: known::Whether = known::Whether::new();
+    ONE.get_or(|| cpus_online() == 1)
 }
 
 /// The CPU on which the caller runs, or ran a moment ago. Since glibc 2.35 a read of memory.

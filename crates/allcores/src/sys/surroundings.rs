@@ -4,11 +4,11 @@ use std::ffi::{CStr, c_char};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::null_mut;
-use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::known::Known;
 use super::signals::HeldSignals;
 
 /// Limits that Linux knows of (`RLIM_NLIMITS`).
@@ -67,8 +67,8 @@ fn umask_by_changing_it() -> u32 {
 
 /// Whether libc knows that this thread is the only one. (It does not always notice that others have gone.)
 pub(crate) fn this_thread_is_alone() -> bool {
-    static SINGLE: OnceLock<usize> = OnceLock::new();
-    let single = *SINGLE.get_or_init(|| {
+    static SINGLE: Known<usize> = Known::new();
+    let single = *SINGLE.get_or(|| {
         // SAFETY: looks for a name among the symbols that are loaded.
         unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) as usize }
     });

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use super::record::ThreadHandle;
 use crate::sys::local::Local;
@@ -71,7 +71,11 @@ thread_local! {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn set_excepthook(hook: impl Fn(&ExceptHookArgs<'_>) + Send + Sync + 'static) {
-    static NOTE_PLACES: Once = Once::new();
+    #[expect(
+        clippy::disallowed_types,
+        reason = "what is done here once std does under a lock anyway"
+    )]
+    static NOTE_PLACES: std::sync::Once = std::sync::Once::new();
     NOTE_PLACES.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::Duration;
 
 use crate::sync::{self, Deadline, Scope, Waited};
 use crate::sys::fork;
 use crate::sys::identity::{self, Fate};
+use crate::sys::known::Known;
 
 /// Why waiting for a thread did not end with its success.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum JoinError {
 
 /// What is known of a thread.
 pub(super) struct Record {
-    name: OnceLock<Box<str>>,
+    name: Known<Box<str>>,
     /// The name of the function that it runs, if it has one.
     function: Option<&'static str>,
     /// Its number; 0 until it is started.
@@ -53,7 +53,7 @@ pub(super) struct Record {
     native_id: AtomicU32,
     /// Set at the thread's very end, after the destructors of its thread locals.
     ended: sync::Event,
-    panic: OnceLock<Box<str>>,
+    panic: Known<Box<str>>,
 }
 
 /// How many threads got a name from us.
@@ -65,12 +65,12 @@ impl Record {
     /// Of a thread that is to be started.
     pub(super) fn new(function: Option<&'static str>) -> Record {
         Record {
-            name: OnceLock::new(),
+            name: Known::new(),
             function,
             number: AtomicU32::new(0),
             native_id: AtomicU32::new(0),
             ended: sync::Event::new(),
-            panic: OnceLock::new(),
+            panic: Known::new(),
         }
     }
 
@@ -81,7 +81,7 @@ impl Record {
             Some(name) => name.to_owned(),
             None => format!("Dummy-{}", DUMMIES.fetch_add(1, Relaxed)),
         };
-        let _ = record.name.set(name.into());
+        record.name.get_or(|| name.into());
         record.number.store(number, Relaxed);
         record
     }
@@ -89,13 +89,13 @@ impl Record {
     /// A record like this one under another name; for a thread that has not been started.
     pub(super) fn renamed(&self, name: String) -> Record {
         let record = Record::new(self.function);
-        let _ = record.name.set(name.into());
+        record.name.get_or(|| name.into());
         record
     }
 
     /// The name; the default one is made when it is first asked for.
     pub(super) fn name(&self) -> &str {
-        self.name.get_or_init(|| {
+        self.name.get_or(|| {
             let number = NAMED.fetch_add(1, Relaxed);
             match self.function {
                 Some(function) => format!("Thread-{number} ({function})").into(),
@@ -118,7 +118,7 @@ impl Record {
     }
 
     pub(super) fn panicked(&self, message: &str) {
-        let _ = self.panic.set(message.into());
+        self.panic.get_or(|| message.into());
     }
 
     /// The thread is at its very end.

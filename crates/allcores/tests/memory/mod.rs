@@ -38,7 +38,7 @@ impl Memory {
     pub(crate) fn go(self, work: impl FnOnce() -> u8 + Send + 'static) -> Going {
         match self {
             Memory::Processes => Going::process(work),
-            _ => Going::thread(work),
+            _ => Going::thread(self, work),
         }
     }
 

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::*};
 use std::thread::JoinHandle;
 
+use super::Memory;
+
 /// Something that goes on elsewhere.
 pub(crate) enum Going {
-    Thread(JoinHandle<u8>, Arc<AtomicI32>),
+    Thread(JoinHandle<u8>, Arc<AtomicI32>, Memory),
     Process(i32),
 }
 
 impl Going {
-    pub(crate) fn thread(work: impl FnOnce() -> u8 + Send + 'static) -> Going {
+    pub(crate) fn thread(memory: Memory, work: impl FnOnce() -> u8 + Send + 'static) -> Going {
         let native = Arc::new(AtomicI32::new(0));
         let thread = std::thread::spawn({
             let native = native.clone();
@@ -21,7 +23,7 @@ impl Going {
                 work()
             }
         });
-        Going::Thread(thread, native)
+        Going::Thread(thread, native, memory)
     }
 
     pub(crate) fn process(work: impl FnOnce() -> u8) -> Going {
@@ -36,31 +38,39 @@ impl Going {
         Going::Process(pid)
     }
 
-    /// Waits until it sleeps in a wait.
+    /// Waits until it sleeps in a wait, and not on its way there: where this process, or libc, keeps its own books, another test
+    /// may be in the way.
     pub(crate) fn asleep(&self) {
-        loop {
-            let path = match self {
-                Going::Thread(_, native) => {
-                    format!("/proc/self/task/{}/syscall", native.load(SeqCst))
+        let (path, memory) = match self {
+            Going::Thread(_, native, memory) => {
+                while native.load(SeqCst) == 0 {
+                    std::thread::yield_now();
                 }
-                Going::Process(pid) => format!("/proc/{pid}/syscall"),
-            };
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            let number = text
-                .split(' ')
-                .next()
-                .and_then(|word| word.parse::<i64>().ok());
-            if matches!(number, Some(libc::SYS_futex | libc::SYS_futex_waitv)) {
-                return;
+                let path = format!("/proc/self/task/{}/syscall", native.load(SeqCst));
+                (path, *memory)
             }
-            std::thread::yield_now();
+            Going::Process(pid) => (format!("/proc/{pid}/syscall"), Memory::Processes),
+        };
+        let private = match memory {
+            Memory::Private => libc::FUTEX_PRIVATE_FLAG,
+            _ => 0,
+        };
+        let operation = format!("{:#x}", libc::FUTEX_WAIT_BITSET | private);
+        loop {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let mut words = text.split(' ');
+            match words.next().and_then(|word| word.parse::<i64>().ok()) {
+                Some(libc::SYS_futex_waitv) => return,
+                Some(libc::SYS_futex) if words.nth(1) == Some(&operation) => return,
+                _ => std::thread::yield_now(),
+            }
         }
     }
 
     /// Waits for its end.
     pub(crate) fn answer(self) -> u8 {
         match self {
-            Going::Thread(thread, _) => thread.join().expect("the other thread panicked"),
+            Going::Thread(thread, ..) => thread.join().expect("the other thread panicked"),
             Going::Process(pid) => {
                 let mut status = 0;
                 // SAFETY: our own child, and a valid place.

@@ -155,30 +155,31 @@ fn a_forked_process_that_lives_on_keeps_nobody_waiting() {
 fn a_forked_process_may_use_a_connection_that_another_thread_was_waiting_at() {
     fn forks(_: ()) -> (u8, i32) {
         let (a, b) = Pipe::<u8, u8>().unwrap();
+        let (reads_now, may_read) = Pipe::<(), ()>().unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| a.recv().unwrap());
-            // Until the other thread sleeps in its read: all threads but this one do.
-            let state = |thread: &std::fs::DirEntry| {
-                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-                stat.rsplit(')').next().unwrap_or("").trim().chars().next()
+            // Until the other thread sleeps in its read.
+            let reads = |thread: std::io::Result<std::fs::DirEntry>| {
+                let syscall = thread.unwrap().path().join("syscall");
+                let text = std::fs::read_to_string(syscall).unwrap_or_default();
+                text.split(' ').next() == Some(&libc::SYS_recvmsg.to_string())
             };
-            let running = || {
-                let threads = std::fs::read_dir("/proc/self/task").unwrap();
-                threads
-                    .filter(|thread| state(thread.as_ref().unwrap()) == Some('R'))
-                    .count()
-            };
-            while running() > 1 {
+            while !std::fs::read_dir("/proc/self/task").unwrap().any(reads) {
                 std::thread::yield_now();
             }
-            let pid = forked(|| assert_eq!(a.recv().unwrap(), 1));
-            // One of the two gets it, and leaves the other to wait on.
+            let pid = forked(|| {
+                may_read.recv().unwrap();
+                assert_eq!(a.recv().unwrap(), 2);
+            });
+            // One after the other: of processes that read at the same time each may get a part of a message.
+            b.send(&1).unwrap();
+            let first = waiter.join().unwrap();
+            b.send(&2).unwrap();
+            reads_now.send(&()).unwrap();
             let mut status = -1;
-            b.send(&1).unwrap();
-            b.send(&1).unwrap();
             // SAFETY: our own child, forked above.
             unsafe { libc::waitpid(pid, &mut status, 0) };
-            (waiter.join().unwrap(), status)
+            (first, status)
         })
     }
     let p = Process::new(forks, ()).start().unwrap();

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +17,7 @@ use crate::multiprocessing::connection::SendError;
 use crate::multiprocessing::connection::stream;
 use crate::multiprocessing::transfer::Incoming;
 use crate::registry;
+use crate::sys::known::Known;
 use crate::sys::surroundings::{self, Surroundings};
 use crate::sys::{fds, image, signals};
 
@@ -144,7 +144,7 @@ pub(super) fn rehearse() {
 }
 
 /// The control socket, once there are orders.
-static CONTROL: OnceLock<Control> = OnceLock::new();
+static CONTROL: Known<Control> = Known::new();
 
 /// Says a panic, where a panic is the end at once.
 pub(super) fn say_panic(panic: Report) {
@@ -164,7 +164,7 @@ fn take_orders(
     forked: Option<(OwnedFd, &Surroundings)>,
 ) -> Option<(Result<Orders, String>, &'static Control)> {
     // There is one door, and it closes behind the first.
-    let control = CONTROL.get_or_init(|| Control(control));
+    let control = CONTROL.get_or(|| Control(control));
     if forked.is_none() {
         watch_for_panics(say_panic);
     }

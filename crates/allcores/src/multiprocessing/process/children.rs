@@ -7,8 +7,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::null_mut;
+#[expect(clippy::disallowed_types, reason = "of this process alone")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::forkserver;
 use super::reaper::Reaper;
@@ -17,6 +19,7 @@ use super::wire::{self, Report};
 use crate::multiprocessing::transfer::{Incoming, Parcels};
 use crate::registry;
 use crate::sys::clock::Deadline;
+use crate::sys::known::Known;
 use crate::sys::{fds, fork, pidfd};
 
 /// How a process ended.
@@ -205,10 +208,11 @@ struct Table {
     children: Mutex<Vec<Arc<Child>>>,
     /// Those that nobody has a handle of and that the reaper could not take.
     stray: Mutex<Vec<Arc<Child>>>,
+    #[expect(clippy::disallowed_types, reason = "of this process alone")]
     reaper: OnceLock<Option<Reaper>>,
     started: AtomicU32,
     /// This process's own, for its children to watch.
-    myself: OnceLock<OwnedFd>,
+    myself: Known<OwnedFd>,
 }
 
 static TABLE: AtomicPtr<Table> = AtomicPtr::new(null_mut());
@@ -229,9 +233,10 @@ fn table() -> &'static Table {
             generation,
             children: Mutex::new(Vec::new()),
             stray: Mutex::new(Vec::new()),
+            #[expect(clippy::disallowed_types, reason = "of this process alone")]
             reaper: OnceLock::new(),
             started: AtomicU32::new(0),
-            myself: OnceLock::new(),
+            myself: Known::new(),
         }));
         if TABLE
             .compare_exchange(known, fresh, AcqRel, Acquire)
@@ -255,7 +260,7 @@ pub(crate) fn my_pidfd() -> io::Result<BorrowedFd<'static>> {
         Some(pidfd) => Ok(pidfd.as_fd()),
         None => {
             let pidfd = pidfd::open_self()?;
-            Ok(myself.get_or_init(|| pidfd).as_fd())
+            Ok(myself.get_or(|| pidfd).as_fd())
         }
     }
 }

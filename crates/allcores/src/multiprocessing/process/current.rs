@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::sys::clock::Deadline;
 use crate::sys::fds;
+use crate::sys::known::Known;
 
 /// What a process was told at its start.
 pub(crate) struct Me {
@@ -17,19 +17,19 @@ pub(crate) struct Me {
     pub(crate) parent: Option<ParentProcess>,
 }
 
-static ME: OnceLock<Me> = OnceLock::new();
+static ME: Known<Me> = Known::new();
 
 /// Called once in a child, before the function.
 pub(crate) fn introduce(me: Me) {
     // A second caller does not exist: the door closes behind the first.
-    let _ = ME.set(me);
+    ME.get_or(|| me);
 }
 
 pub(crate) fn me() -> &'static Me {
     // Not into `ME`: what a preload function asks is no answer for the children of its fork server.
-    static FIRST: OnceLock<Me> = OnceLock::new();
+    static FIRST: Known<Me> = Known::new();
     ME.get().unwrap_or_else(|| {
-        FIRST.get_or_init(|| Me {
+        FIRST.get_or(|| Me {
             name: "MainProcess".into(),
             identity: Vec::new(),
             daemon: false,
