@@ -49,7 +49,8 @@ pub(crate) fn end_children_with_us() {
 pub(crate) enum Failure {
     NotStarted(std::io::Error),
     Ended(ExitStatus),
-    TimedOut(Duration),
+    /// After so long; and what was running then, line by line.
+    TimedOut(Duration, Vec<String>),
 }
 
 impl std::fmt::Display for Failure {
@@ -61,18 +62,28 @@ impl std::fmt::Display for Failure {
                 (None, Some(signal)) => write!(f, "killed by signal {signal}"),
                 (None, None) => write!(f, "{status}"),
             },
-            Failure::TimedOut(limit) => {
-                write!(f, "killed: still running after {} s", limit.as_secs())
+            Failure::TimedOut(limit, running) => {
+                write!(f, "killed: still running after {} s", limit.as_secs())?;
+                let shown = running.iter().take(MOST_LINES);
+                shown
+                    .into_iter()
+                    .try_for_each(|line| write!(f, "\n    {line}"))?;
+                match running.len().saturating_sub(MOST_LINES) {
+                    0 => Ok(()),
+                    more => write!(f, "\n    and {more} lines more, where it was killed"),
+                }
             }
         }
     }
 }
 
 /// Runs `command` to its end, its output going where ours goes. After `limit` everything it has started is killed, and
-/// what was running then is printed.
+/// what was running then is printed, and is part of the failure.
 pub(crate) fn run(mut command: Command, limit: Duration) -> Result<(), Failure> {
     let began = Instant::now();
+    let tag = Tag::new();
     let mut child = command
+        .env(TAG, &tag.0)
         .process_group(0)
         .stdin(Stdio::null())
         .spawn()
@@ -84,11 +95,15 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> Result<(), Failure> 
             Some(status) if status.success() => break Ok(()),
             Some(status) => break Err(Failure::Ended(status)),
             None if began.elapsed() >= limit => {
-                print_group(group);
+                let running = family(group, &tag);
+                let lines: Vec<String> = running.iter().flat_map(Running::lines).collect();
+                eprintln!("\nxtask: time is up; these were running:");
+                lines.iter().for_each(|line| eprintln!("  {line}"));
                 kill_group(group);
+                running.iter().for_each(|process| process.kill(&tag));
                 // The leader is our child and has been killed: this ends.
                 let _ = child.wait();
-                break Err(Failure::TimedOut(limit));
+                break Err(Failure::TimedOut(limit, lines));
             }
             None => std::thread::sleep(Duration::from_millis(20)),
         }
@@ -99,49 +114,114 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> Result<(), Failure> 
     outcome
 }
 
-/// Prints the processes of a group with their threads, which libtest names after the tests they run.
-fn print_group(group: i32) {
-    eprintln!("\nxtask: time is up; these were running:");
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return;
-    };
-    for process in processes.flatten() {
-        let folder = process.path();
-        let Ok(stat) = fs::read_to_string(folder.join("stat")) else {
-            continue; // not a process, or gone
-        };
-        // The fields after the name, which is in brackets and may hold anything: state, parent, group.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        if fields.get(2).and_then(|field| field.parse::<i32>().ok()) != Some(group) {
-            continue;
-        }
-        let command = fs::read(folder.join("cmdline")).unwrap_or_default();
+/// The environment variable by which what a command has started is known, in whatever session and group it is by now.
+const TAG: &str = "XTASK_COMMAND";
+
+/// Its value, another one for each command.
+struct Tag(String);
+
+impl Tag {
+    fn new() -> Tag {
+        static LAST: AtomicI32 = AtomicI32::new(0);
+        let number = LAST.fetch_add(1, Ordering::SeqCst);
+        Tag(format!("{}-{number}", std::process::id()))
+    }
+
+    /// Whether a process of this number was started with it.
+    fn is_on(&self, pid: i32) -> bool {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let entry = format!("{TAG}={}", self.0);
+        environment
+            .split(|byte| *byte == 0)
+            .any(|it| it == entry.as_bytes())
+    }
+}
+
+/// A process that has not ended.
+struct Running {
+    pid: i32,
+    parent: i32,
+    group: i32,
+    state: String,
+}
+
+impl Running {
+    fn look(pid: i32) -> Option<Running> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The fields after the name, which is in brackets and may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        Some(Running {
+            pid,
+            state: fields.next()?.to_owned(),
+            parent: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
+        })
+    }
+
+    /// The process and its threads, which libtest names after the tests they run, each with where in the kernel it sleeps.
+    fn lines(&self) -> Vec<String> {
+        let folder = format!("/proc/{}", self.pid);
+        let command = fs::read(format!("{folder}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        eprintln!(
-            "  {} [{}] {command}",
-            process.file_name().display(),
-            fields[0]
-        );
-        for thread in fs::read_dir(folder.join("task"))
+        let mut words = command.split(' ');
+        let program = words.next().unwrap_or("").rsplit('/').next().unwrap_or("");
+        let command: String = [program]
             .into_iter()
-            .flatten()
-            .flatten()
-        {
+            .chain(words)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let short: String = command.trim().chars().take(LONGEST_COMMAND).collect();
+        let mut lines = vec![format!("{} [{}] {short}", self.pid, self.state)];
+        let threads = fs::read_dir(format!("{folder}/task"));
+        let mut threads: Vec<_> = threads.into_iter().flatten().flatten().collect();
+        threads.sort_by_key(|thread| thread.file_name());
+        let threads = threads.iter().map(|thread| {
             let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
             let (name, sleeps_in) = (read("comm"), read("wchan"));
-            eprintln!(
-                "      thread {} {} in {}",
-                thread.file_name().display(),
-                name.trim(),
-                if sleeps_in.is_empty() {
-                    "?"
-                } else {
-                    &sleeps_in
-                },
-            );
+            let sleeps_in = match &*sleeps_in {
+                "" | "0" => "?",
+                known => known,
+            };
+            format!("{} in {sleeps_in}", name.trim())
+        });
+        lines.extend(threads.map(|thread| format!("    {thread}")));
+        lines
+    }
+
+    fn kill(&self, tag: &Tag) {
+        // One that has ended meanwhile may have left its number to somebody else.
+        if tag.is_on(self.pid) {
+            // SAFETY: `kill` takes two integers and touches no memory.
+            unsafe { c::kill(self.pid, c::SIGKILL) };
         }
     }
+}
+
+/// More of the list than this is not part of the failure.
+const MOST_LINES: usize = 80;
+/// More of a command line is seldom worth reading.
+const LONGEST_COMMAND: usize = 100;
+
+/// The processes of a group, and whatever has left it: who descends from them, or was started with the tag.
+fn family(group: i32, tag: &Tag) -> Vec<Running> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut others: Vec<Running> = processes
+        .filter_map(|process| Running::look(process.file_name().to_str()?.parse().ok()?))
+        .collect();
+    let mut family = Vec::new();
+    loop {
+        let (more, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(|process| {
+            let is_child = |of: &Running| of.pid == process.parent;
+            process.group == group || family.iter().any(is_child) || tag.is_on(process.pid)
+        });
+        if more.is_empty() {
+            break;
+        }
+        family.extend(more);
+        others = rest;
+    }
+    family.sort_by_key(|process| process.pid);
+    family
 }
 
 #[cfg(test)]
@@ -173,8 +253,31 @@ mod tests {
         let mut command = shell("sleep 100000 & sleep 100000");
         command.stdout(writer);
         let failure = run(command, Duration::from_millis(300)).unwrap_err();
-        assert!(matches!(failure, Failure::TimedOut(_)), "{failure}");
+        assert!(matches!(failure, Failure::TimedOut(..)), "{failure}");
         assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_failure_names_what_hung_and_what_left_the_group() {
+        // The first leaves session and group, the second also its parent.
+        let script = "setsid sleep 100001 & (setsid sleep 100002 &); exec sleep 100003";
+        let names_all = |limit| {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let mut command = shell(script);
+            command.stdout(writer);
+            let text = run(command, Duration::from_secs(limit))
+                .unwrap_err()
+                .to_string();
+            assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
+            assert!(
+                text.starts_with(&format!("killed: still running after {limit} s\n")),
+                "{text}"
+            );
+            (100_001..=100_003)
+                .all(|number| text.contains(&format!("] sleep {number}\n        sleep in ")))
+        };
+        // On a slow machine they are not there that soon.
+        assert!([1, 4, 16, 64].into_iter().any(names_all));
     }
 
     #[test]
