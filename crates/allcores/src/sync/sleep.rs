@@ -198,7 +198,8 @@ impl Sleeper {
                 SleptAny::WokenBy(other) => {
                     self.signal_may_hide = true;
                     // The kernel wakes one sleeper on a bell: that one wakes all the others of its process.
-                    words[other].wake_all();
+                    // SAFETY: as above.
+                    unsafe { futex::pass_on(&words[MOVED + 1..=watch.words], other - MOVED - 1) };
                     return Slept::Woken;
                 }
                 SleptAny::Other(slept) => {

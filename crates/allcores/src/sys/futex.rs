@@ -105,6 +105,25 @@ impl WaitWord {
     }
 }
 
+/// For one whom the `woken_by`th of `words` has woken: wakes all others who sleep there.
+///
+/// Several words may have woken it before it ran, and the kernel tells of one of them. Others may sleep on another of them and
+/// not on that, for they fell asleep in between; so they are woken wherever a word has changed.
+///
+/// # Safety
+/// As for [`wait_any`].
+pub(crate) unsafe fn pass_on(words: &[WaitWord], woken_by: usize) {
+    for (number, word) in words.iter().enumerate() {
+        // SAFETY: the caller's word; whoever changes it does so atomically.
+        let now = unsafe {
+            AtomicU32::from_ptr(std::ptr::with_exposed_provenance_mut(word.address as usize))
+        };
+        if number == woken_by || u64::from(now.load(Relaxed)) != word.expected {
+            word.wake_all();
+        }
+    }
+}
+
 /// What [`wait_any`] came to.
 pub(crate) enum SleptAny {
     /// This word was woken.
@@ -176,5 +195,44 @@ pub(crate) fn can_wait_any() -> bool {
             WAIT_ANY.store(if present { PRESENT } else { ABSENT }, Relaxed);
             present
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Seen red: with a wake-up on the word alone that the kernel told of.
+    #[test]
+    fn a_wake_up_is_passed_on_for_every_word_that_has_changed() {
+        let [unchanged, first, last] = [const { AtomicU32::new(0) }; 3];
+        let words = [&unchanged, &first, &last].map(|word| WaitWord::new(word, 0, false));
+        first.store(1, Relaxed);
+        last.store(1, Relaxed);
+        let soon = Deadline::after(Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            // One that fell asleep when the last word had changed already.
+            let other = scope.spawn(|| wait(&first, 1, false, soon));
+            let nobody = scope.spawn(|| {
+                wait(
+                    &unchanged,
+                    0,
+                    false,
+                    Deadline::after(Duration::from_millis(50)),
+                )
+            });
+            while !other.is_finished() {
+                // SAFETY: the words outlive the call.
+                unsafe { pass_on(&words, 2) };
+                std::thread::yield_now();
+            }
+            assert_eq!(other.join().unwrap(), Slept::Woken);
+            assert_eq!(
+                nobody.join().unwrap(),
+                Slept::TimedOut,
+                "a bell that has not rung"
+            );
+        });
     }
 }
