@@ -158,11 +158,15 @@ fn a_forked_process_may_use_a_connection_that_another_thread_was_waiting_at() {
         let (reads_now, may_read) = Pipe::<(), ()>().unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| a.recv().unwrap());
-            // Until the other thread sleeps in its read.
+            // Until the other thread sleeps in its read, whichever call that is.
             let reads = |thread: std::io::Result<std::fs::DirEntry>| {
+                use libc::{SYS_ppoll, SYS_read, SYS_recvfrom, SYS_recvmsg};
                 let syscall = thread.unwrap().path().join("syscall");
                 let text = std::fs::read_to_string(syscall).unwrap_or_default();
-                text.split(' ').next() == Some(&libc::SYS_recvmsg.to_string())
+                let number = text.split(' ').next().and_then(|word| word.parse().ok());
+                [SYS_read, SYS_recvfrom, SYS_recvmsg, SYS_ppoll]
+                    .map(Some)
+                    .contains(&number)
             };
             while !std::fs::read_dir("/proc/self/task").unwrap().any(reads) {
                 std::thread::yield_now();
