@@ -57,10 +57,11 @@ fn half_a_message_in_time_is_too_slow() {
 #[test]
 fn a_slow_drip_does_not_stretch_the_deadline() {
     let (ours, mut theirs) = raw();
+    // Begun before it is waited for: on a busy machine the other thread may come too late for that.
+    theirs.write_all(&1000u32.to_be_bytes()).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             // Each byte comes soon, all of them would take longer than is allowed.
-            theirs.write_all(&1000u32.to_be_bytes()).unwrap();
             for _ in 0..1000 {
                 std::thread::sleep(SHORT / 10);
                 if theirs.write_all(b"x").is_err() {
