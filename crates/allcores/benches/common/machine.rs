@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::time::Instant;
 
 /// CPU model, kernel release, number of usable CPUs.
@@ -200,4 +201,22 @@ fn living_descendants() -> f64 {
 fn ticks_a_second() -> f64 {
     // SAFETY: a query of a number.
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
+}
+
+/// Writes to stderr what a process is and where it stands.
+pub(super) fn show_process(pid: u32) {
+    let process = Path::new("/proc").join(pid.to_string());
+    let command = fs::read(process.join("cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    eprintln!("process {pid}: {command}");
+    let threads = fs::read_dir(process.join("task"));
+    for thread in threads.into_iter().flatten().flatten() {
+        let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        // After the name: the state.
+        let stat = read("stat");
+        let state = stat.rsplit_once(") ").map_or("?", |(_, rest)| &rest[..1]);
+        let (number, place, call) = (thread.file_name(), read("wchan"), read("syscall"));
+        let call = call.trim();
+        eprintln!("    thread {number:?}: {state}, in {place:?}, call {call:?}");
+    }
 }

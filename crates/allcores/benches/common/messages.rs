@@ -11,7 +11,7 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
-use super::machine::Pins;
+use super::machine::{self, Pins};
 use super::pair::Child;
 
 /// Sends messages of one size. What is full is waited for.
@@ -123,6 +123,7 @@ impl Job {
 /// The first word of the last message; those before are numbered from 0.
 const END: u64 = u64::MAX;
 const MOST_CLOCKS: usize = 4;
+const MOST_WORKERS: usize = 2 * MOST_CLOCKS;
 /// Nothing here takes a hundredth of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -141,6 +142,8 @@ struct Clock {
 pub(crate) struct Words {
     pub(crate) job: Job,
     ready: Line<AtomicU32>,
+    /// Their processes, in the order in which they came.
+    workers: Line<[AtomicU32; MOST_WORKERS]>,
     go: Line<AtomicU32>,
     stop: Line<AtomicU32>,
     /// Receivers that have measured.
@@ -178,6 +181,7 @@ impl Drop for Board {
 impl Board {
     pub(crate) fn new(job: Job) -> Board {
         assert!(job.consumers() <= MOST_CLOCKS);
+        assert!(job.seats().len() <= MOST_WORKERS);
         // SAFETY: the name ends in a NUL.
         let fd = unsafe { libc::memfd_create(c"board".as_ptr(), libc::MFD_CLOEXEC) };
         assert!(fd >= 0, "memfd: {}", io::Error::last_os_error());
@@ -190,6 +194,7 @@ impl Board {
         let words = Words {
             job,
             ready: Line(AtomicU32::new(0)),
+            workers: Line::default(),
             go: Line(AtomicU32::new(0)),
             stop: Line(AtomicU32::new(0)),
             measured: Line(AtomicU32::new(0)),
@@ -239,16 +244,11 @@ impl Board {
     /// Lets the workers, which have been started, work for a round, and says how many nanoseconds a message (a round trip)
     /// took, all receivers together. They have nothing left to do then.
     pub(crate) fn conduct(&self, round: Duration) -> f64 {
-        let workers = self.job.seats().len() as u32;
-        patiently("every worker is here", || {
-            self.ready.0.load(Acquire) == workers
-        });
+        self.patiently("here", &self.ready);
         self.go.0.store(1, Release);
         std::thread::sleep(round);
         self.stop.0.store(1, Release);
-        patiently("every worker is done", || {
-            self.gone.0.load(Acquire) == workers
-        });
+        self.patiently("done", &self.gone);
         let (sent, received) = (self.sent.0.load(Acquire), self.received.0.load(Acquire));
         assert_eq!(sent, received, "messages sent and received");
         let a_nanosecond: f64 = self.clocks[..self.job.consumers()]
@@ -263,21 +263,45 @@ impl Board {
     }
 }
 
-fn patiently(what: &str, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
 impl Words {
+    /// Waits until every worker is `what`, as `count` counts them.
+    fn patiently(&self, what: &str, count: &Line<AtomicU32>) {
+        let workers = self.job.seats().len() as u32;
+        let start = Instant::now();
+        while count.0.load(Acquire) != workers {
+            if start.elapsed() >= PATIENCE {
+                self.give_up(what);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// Says how far everybody has come, and where they are now.
+    fn give_up(&self, what: &str) -> ! {
+        eprintln!(
+            "ready {}, measured {}, produced {}, gone {} of {} workers; sent {}, received {} by those that are gone",
+            self.ready.0.load(Acquire),
+            self.measured.0.load(Acquire),
+            self.produced.0.load(Acquire),
+            self.gone.0.load(Acquire),
+            self.job.seats().len(),
+            self.sent.0.load(Acquire),
+            self.received.0.load(Acquire),
+        );
+        for pid in self.workers.0.iter().map(|pid| pid.load(Acquire)) {
+            if pid != 0 {
+                machine::show_process(pid);
+            }
+        }
+        panic!("not within {PATIENCE:?}: every worker is {what}");
+    }
+
     /// Pins this worker, says that it is here and waits for the others.
     fn enter(&self, cpu: usize) {
         self.job.pins.apply(cpu);
+        let pid = std::process::id();
+        let mut places = self.workers.0.iter();
+        places.find(|place| place.compare_exchange(0, pid, AcqRel, Relaxed).is_ok());
         self.ready.0.fetch_add(1, AcqRel);
         while self.go.0.load(Acquire) == 0 {
             std::thread::yield_now();
@@ -294,10 +318,7 @@ impl Words {
 
     /// Waits until every worker has done what belongs to its seat.
     pub(crate) fn wait_for_all(&self) {
-        let workers = self.job.seats().len() as u32;
-        patiently("every worker is done", || {
-            self.gone.0.load(Acquire) == workers
-        });
+        self.patiently("done", &self.gone);
     }
 
     /// Whether every receiver has measured.

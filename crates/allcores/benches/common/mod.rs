@@ -43,6 +43,22 @@ pub(crate) struct Side<'a> {
     run: Box<dyn FnMut(Duration) -> f64 + 'a>,
 }
 
+impl Side<'_> {
+    fn round(&mut self, time: Duration) -> f64 {
+        // A round that fails says so itself, and not whose it was.
+        struct Turn(&'static str);
+        impl Drop for Turn {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    eprintln!("it was the turn of: {}", self.0);
+                }
+            }
+        }
+        let _turn = Turn(self.name);
+        (self.run)(time)
+    }
+}
+
 pub(crate) fn side<'a>(name: &'static str, run: impl FnMut(Duration) -> f64 + 'a) -> Side<'a> {
     let run = Box::new(run);
     Side { name, run }
@@ -130,13 +146,13 @@ impl Bench {
         let round = if self.quick { QUICK_ROUND } else { ROUND };
         // Warm-up: threads get their numbers, pages their memory, branches their history.
         for side in &mut sides {
-            (side.run)(round / 4);
+            side.round(round / 4);
         }
         let load = machine::Load::new();
         let mut times = vec![Vec::with_capacity(ROUNDS); sides.len()];
         for _ in 0..ROUNDS {
             for (side, times) in sides.iter_mut().zip(&mut times) {
-                times.push((side.run)(round));
+                times.push(side.round(round));
             }
         }
         let others = load.others();
