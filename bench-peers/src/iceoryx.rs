@@ -6,10 +6,11 @@
 
 use std::fmt::Debug;
 use std::hint::spin_loop;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use iceoryx2::port::listener::Listener;
+use iceoryx2::port::listener::{Listener, ListenerWaitError};
 use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
@@ -197,9 +198,10 @@ impl<P: Payload + ?Sized> Receiver for End<P> {
                 return seen;
             }
             match &inbox.listener {
-                Some(listener) => {
-                    listener.blocking_wait(|_| {}).unwrap();
-                }
+                Some(listener) => match listener.blocking_wait(|_| {}) {
+                    Ok(_) | Err(ListenerWaitError::InterruptSignal) => {}
+                    Err(error) => panic!("no wait for events: {error}"),
+                },
                 None if looks_in_vain < 100 => {
                     looks_in_vain += 1;
                     spin_loop();
@@ -208,6 +210,33 @@ impl<P: Payload + ?Sized> Receiver for End<P> {
             }
         }
     }
+}
+
+/// Interrupts this process's waits once a second.
+///
+/// A notification of iceoryx2 0.10 may get lost. `notify` sets a word to *pending*, sends a datagram and sets *pending* to *notified*; while it
+/// is *notified* no more datagrams are sent. A listener that takes the datagram, and waits again before the last step, is waited for no
+/// more: it sleeps, and the word says that it was told. Any return from the wait puts that right. So a round in which it happens is slow, as it
+/// would be for ever without this, and ends.
+fn interrupt_waits() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let second = libc::timeval {
+        tv_sec: 1,
+        tv_usec: 0,
+    };
+    let every_second = libc::itimerval {
+        it_interval: second,
+        it_value: second,
+    };
+    // SAFETY: zeroes are a sigaction: no flags (so waits are not taken up again by themselves), no signal blocked. The handler
+    // does nothing, which may be done anywhere; both calls read what they are given.
+    let failed = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        libc::sigaction(libc::SIGALRM, &action, null_mut())
+            | libc::setitimer(libc::ITIMER_REAL, &every_second, null_mut())
+    };
+    assert_eq!(failed, 0, "no timer: {}", std::io::Error::last_os_error());
 }
 
 fn serve_with<P: Payload + ?Sized>(
@@ -246,5 +275,9 @@ fn serve_with<P: Payload + ?Sized>(
             inbox: Some(inbox("there")),
         },
     };
+    // Not a producer's: an interrupted wait for room is an error there.
+    if events && end.inbox.is_some() {
+        interrupt_waits();
+    }
     serve(board, seat, &mut end);
 }
