@@ -2,10 +2,13 @@
 //!
 //! One file a type; `block.rs` is the one way in which any of them waits.
 
+#![deny(clippy::disallowed_types)]
+
 mod block;
 mod child;
 mod connection;
 mod data;
+mod forks;
 mod pickled;
 mod queue;
 mod raw;
@@ -31,7 +34,8 @@ mod _allcores {
         super::queue::register(module)?;
         super::shared::register(module)?;
         super::data::register(module)?;
-        super::connection::register(module)
+        super::connection::register(module)?;
+        super::forks::find_out(module)
     }
 }
 

@@ -3,16 +3,15 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_int, c_long, c_void};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use allcores::sync::{Deadline, Scope, Semaphore, Waited};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::block::{Slept, block, deadline};
+use crate::forks::{Brief, Imported};
 use crate::raw::{
     self, Args, Names, Object, Raw, TypeCell, boolean, int, method, none, raise, slowly,
 };
@@ -26,11 +25,11 @@ static PUT_NOWAIT: Names<1> = Names::new([c"item"]);
 static GET: Names<2> = Names::new([c"block", c"timeout"]);
 
 /// `queue.Empty`, found when the first queue is made: where it is raised, the interpreter may be on its way out.
-static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static EMPTY: Imported = Imported::new("queue", "Empty");
 
 #[cold]
 fn empty(py: Python<'_>) -> PyErr {
-    let class = EMPTY.import(py, "queue", "Empty");
+    let class = EMPTY.get(py);
     class.map_or_else(|error| error, |class| PyErr::from_type(class.clone(), ()))
 }
 
@@ -44,20 +43,17 @@ unsafe impl Send for Item {}
 pub(crate) struct SimpleQueue {
     /// Held for moments in which no code of Python's can run: so whatever runs, and be it a finalizer or a signal handler
     /// of the thread that is in here, finds it free.
-    items: Mutex<VecDeque<Item>>,
+    items: Brief<VecDeque<Item>>,
     /// One permit an item: who has taken a permit finds an item.
     count: Semaphore,
 }
 
 impl SimpleQueue {
-    fn items(&self) -> MutexGuard<'_, VecDeque<Item>> {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     #[inline]
     fn push(&self, item: *mut PyObject) -> *mut PyObject {
         // SAFETY: the caller's reference is alive; this one is the queue's.
-        self.items()
+        self.items
+            .lock()
             .push_back(Item(unsafe { ffi::Py_NewRef(item) }));
         // SAFETY: the semaphore lives as long as the object that the method was called on.
         match unsafe { Semaphore::release(&raw const self.count, SCOPE, 1) } {
@@ -69,7 +65,7 @@ impl SimpleQueue {
     #[cold]
     fn too_many(&self) -> *mut PyObject {
         // One more than is counted: it is nobody's, whichever it is.
-        let last = self.items().pop_back();
+        let last = self.items.lock().pop_back();
         if let Some(Item(item)) = last {
             // SAFETY: the queue's reference. Nothing is held here.
             unsafe { ffi::Py_DECREF(item) };
@@ -88,7 +84,7 @@ impl SimpleQueue {
     /// The item of a permit that has been taken.
     #[inline]
     fn pop(&self) -> *mut PyObject {
-        let item = self.items().pop_front();
+        let item = self.items.lock().pop_front();
         // Without: null, and the interpreter says that a function has failed without an exception.
         item.map_or(std::ptr::null_mut(), |item| item.0)
     }
@@ -255,9 +251,9 @@ impl Raw for SimpleQueue {
         if !args.is_empty() || kwargs.is_some_and(|kwargs| !kwargs.is_empty()) {
             return Err(PyTypeError::new_err("SimpleQueue() takes no arguments"));
         }
-        EMPTY.import(args.py(), "queue", "Empty")?;
+        EMPTY.get(args.py())?;
         Ok(SimpleQueue {
-            items: Mutex::default(),
+            items: Brief::default(),
             count: Semaphore::new(0, Semaphore::MAX),
         })
     }
@@ -296,7 +292,7 @@ impl Raw for SimpleQueue {
     fn visit(&self, visit: &mut dyn FnMut(*mut PyObject) -> c_int) -> c_int {
         // Nobody can hold it here: nobody who does can be stopped for a collection. If it were so, the items would only be
         // taken for used.
-        if let Ok(items) = self.items.try_lock() {
+        if let Some(items) = self.items.try_lock() {
             for item in items.iter() {
                 match visit(item.0) {
                     0 => {}

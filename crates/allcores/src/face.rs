@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 pub use crate::multiprocessing::connection::codec::pickle::opcode as pickle_opcode;
 pub use crate::multiprocessing::piece::{Element, Piece, PieceKind};
+pub use crate::sys::known::Known;
 
 use crate::multiprocessing::connection::{RecvError, SendError, stream};
 use crate::multiprocessing::transfer::{Incoming, Outgoing, Parcels};

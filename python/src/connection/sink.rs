@@ -1,13 +1,12 @@
 //! Where a pickler writes what is to be sent: pieces that are not joined.
 
-use std::sync::{Mutex, PoisonError};
-
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::io::{self, piece};
+use crate::forks::Brief;
 
 /// A file for a pickler: it keeps what is written, without copying it where it cannot change any more.
 ///
@@ -15,7 +14,7 @@ use super::io::{self, piece};
 /// `buffer_callback`, has them stay, and answers that they are to be written in band.
 #[pyclass(frozen, module = "allcores._allcores")]
 pub(crate) struct Sink {
-    written: Mutex<Written>,
+    written: Brief<Written>,
 }
 
 #[derive(Default)]
@@ -58,13 +57,9 @@ impl Written {
 }
 
 impl Sink {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What has been written so far. The sink is empty then.
     pub(super) fn take(&self) -> Written {
-        std::mem::take(&mut self.lock())
+        std::mem::take(&mut self.written.lock())
     }
 }
 
@@ -73,7 +68,7 @@ impl Sink {
     #[new]
     fn new() -> Sink {
         Sink {
-            written: Mutex::default(),
+            written: Brief::default(),
         }
     }
 
@@ -81,7 +76,7 @@ impl Sink {
     fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         if let Ok(bytes) = data.cast_exact::<PyBytes>() {
             let length = bytes.as_bytes().len();
-            let mut written = self.lock();
+            let mut written = self.written.lock();
             written.pieces.push(Piece::Bytes(bytes.clone().unbind()));
             written.total += length;
             return Ok(length);
@@ -89,7 +84,7 @@ impl Sink {
         // The pickler's own view of memory: nothing holds that but this call.
         let view = PyUntypedBuffer::get(data)?;
         let (start, length) = (view.buf_ptr().cast::<u8>().cast_const(), view.len_bytes());
-        let mut written = self.lock();
+        let mut written = self.written.lock();
         let kept = written.kept.iter().rev().any(|kept| {
             kept.buf_ptr().cast::<u8>().cast_const() == start && kept.len_bytes() == length
         });
@@ -110,14 +105,14 @@ impl Sink {
     /// Keeps a PickleBuffer until what was written is sent. True: it is to be written in band.
     fn keep(&self, buffer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let view = PyUntypedBuffer::get(buffer)?;
-        self.lock().kept.push(view);
+        self.written.lock().kept.push(view);
         Ok(true)
     }
 
     /// How many bytes have been written.
     #[getter]
     fn total(&self) -> usize {
-        self.lock().total
+        self.written.lock().total
     }
 
     /// Forgets what was written.
@@ -143,7 +138,7 @@ impl Sink {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // Whoever has it locked is at work with it: then it is no garbage.
-        if let Ok(written) = self.written.try_lock() {
+        if let Some(written) = self.written.try_lock() {
             for kept in &written.pieces {
                 if let Piece::Bytes(bytes) = kept {
                     visit.call(bytes)?;

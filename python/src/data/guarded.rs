@@ -8,8 +8,8 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 
 use allcores::multiprocessing::RLock;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::block::{Block, Memory};
+use crate::forks::Filled;
 use crate::raw::{self, Object, Raw, TypeCell, calls, method, none, slowly};
 use crate::shared::semlock;
 
@@ -226,7 +227,7 @@ impl Numbers {
 
 /// What both types hold: nothing until `_guard` was called, and then for good.
 #[derive(Default)]
-struct Guarded(OnceLock<Numbers>);
+struct Guarded(Filled<Numbers>);
 
 impl Guarded {
     /// `_guard(lock, block, letter, count)`.

@@ -1,13 +1,13 @@
 //! How Python hears of an owner that died: `allcores.OwnerDiedError`, raised once, while the lock is free again.
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+
+use crate::forks::Imported;
 
 /// `allcores._errors.OwnerDiedError` with these words. It has no `__init__` of its own: no Python code runs here.
 pub(crate) fn owner_died(py: Python<'_>, pid: Option<u32>, what: &str) -> PyErr {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let class = match CLASS.import(py, "allcores._errors", "OwnerDiedError") {
+    static CLASS: Imported = Imported::new("allcores._errors", "OwnerDiedError");
+    let class = match CLASS.get(py) {
         Ok(class) => class.clone(),
         Err(error) => return error,
     };

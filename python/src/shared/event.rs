@@ -1,7 +1,6 @@
 //! `_allcores.SharedEvent`: what Event of `allcores.multiprocessing` is made of.
 
 use std::ffi::CStr;
-use std::sync::OnceLock;
 
 use allcores::multiprocessing::Event;
 use allcores::sync::Waited;
@@ -13,11 +12,12 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::{arena, raise};
 use crate::block::{Slept, block, lenient_deadline};
+use crate::forks::Filled;
 use crate::raw::{self, Args, Object, Raw, TypeCell, boolean, method, none, slowly};
 
 /// Made empty by `__new__`, and filled once.
 #[derive(Default)]
-pub(super) struct SharedEvent(OnceLock<Event>);
+pub(super) struct SharedEvent(Filled<Event>);
 
 pub(super) static EVENT: TypeCell = TypeCell::new();
 

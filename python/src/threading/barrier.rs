@@ -1,7 +1,6 @@
 //! What Barrier stands on: threads that wait until all have come.
 
 use std::ffi::CStr;
-use std::sync::OnceLock;
 
 use allcores::sync::barrier::{Arrival, Arrived, BarrierWaited};
 use allcores::sync::{self, Deadline, Scope};
@@ -12,12 +11,13 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::timeout_of;
 use crate::block::{Slept, block};
+use crate::forks::Filled;
 use crate::raw::{
     self, Args, Object, Raw, TypeCell, boolean, int, method, none, property, raise, slowly,
 };
 
 /// The value of a `BarrierBase`; empty before `_begin`.
-struct Barrier(OnceLock<sync::Barrier>);
+struct Barrier(Filled<sync::Barrier>);
 
 static BARRIER: TypeCell = TypeCell::new();
 
@@ -170,7 +170,7 @@ impl Raw for Barrier {
 
     // Any arguments: they are for __init__, which may be a subclass's.
     fn new(_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>) -> PyResult<Barrier> {
-        Ok(Barrier(OnceLock::new()))
+        Ok(Barrier(Filled::default()))
     }
 
     fn methods() -> Vec<ffi::PyMethodDef> {

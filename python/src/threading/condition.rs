@@ -5,7 +5,6 @@
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::Relaxed};
 
 use allcores::sync::{self, Deadline, Scope, Waited, condition::Ticket};
@@ -18,6 +17,7 @@ use super::lock::{LOCK, Lock};
 use super::rlock::{RLOCK, RLock};
 use super::{Inherited, lock, owner_died, persist, rlock, timeout_of};
 use crate::block::{Slept, block};
+use crate::forks::Brief;
 use crate::raw::{
     self, Args, Object, Raw, TypeCell, boolean, calls, int, method, none, property, raise, slowly,
     special, special_method,
@@ -303,24 +303,19 @@ fn sleep(
 
 /// A place in the queue, in the hands of Python code.
 #[pyclass(frozen, module = "allcores._allcores")]
-struct ConditionTicket(Mutex<Option<Ticket>>);
+struct ConditionTicket(Brief<Option<Ticket>>);
 
 impl ConditionTicket {
     /// The ticket, once.
     fn take(held: &Borrowed<'_, '_, PyAny>) -> PyResult<Option<Ticket>> {
         let ticket = held.cast::<ConditionTicket>()?;
-        Ok(ticket
-            .get()
-            .0
-            .lock()
-            .ok()
-            .and_then(|mut ticket| ticket.take()))
+        Ok(ticket.get().0.lock().take())
     }
 }
 
 fn enlist_foreign(this: &Object<Condition>) -> *mut PyObject {
     slowly(|py| {
-        let ticket = ConditionTicket(Mutex::new(Some(enlist(this)?)));
+        let ticket = ConditionTicket(Brief::new(Some(enlist(this)?)));
         Ok(Bound::new(py, ticket)?.into_ptr())
     })
 }
@@ -336,9 +331,7 @@ fn sleep_foreign(this: &Object<Condition>, args: Args) -> *mut PyObject {
             return Ok(none());
         };
         let slept = sleep(py, &this.value.words, &ticket, deadline);
-        if let Ok(mut place) = held.cast::<ConditionTicket>()?.get().0.lock() {
-            *place = Some(ticket);
-        }
+        *held.cast::<ConditionTicket>()?.get().0.lock() = Some(ticket);
         slept.map(|()| none())
     })
 }

@@ -9,13 +9,14 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::*};
 
 /// A value that is made when it is first asked for.
-pub(crate) struct Known<T> {
+pub struct Known<T> {
     value: AtomicPtr<T>,
     owns: PhantomData<T>,
 }
 
 impl<T: Send + Sync> Known<T> {
-    pub(crate) const fn new() -> Known<T> {
+    /// Unknown.
+    pub const fn new() -> Known<T> {
         Known {
             value: AtomicPtr::new(null_mut()),
             owns: PhantomData,
@@ -23,13 +24,13 @@ impl<T: Send + Sync> Known<T> {
     }
 
     /// The value, if it is known.
-    pub(crate) fn get(&self) -> Option<&T> {
+    pub fn get(&self) -> Option<&T> {
         // SAFETY: null, or from a box that lives as long as `self`.
         unsafe { self.value.load(Acquire).as_ref() }
     }
 
     /// The value; `find` makes it unless it is known, and what it makes is dropped if another thread was quicker.
-    pub(crate) fn get_or(&self, find: impl FnOnce() -> T) -> &T {
+    pub fn get_or(&self, find: impl FnOnce() -> T) -> &T {
         if let Some(known) = self.get() {
             return known;
         }
@@ -47,6 +48,12 @@ impl<T: Send + Sync> Known<T> {
         };
         // SAFETY: from a box that lives as long as `self`.
         unsafe { &*known }
+    }
+}
+
+impl<T: Send + Sync> Default for Known<T> {
+    fn default() -> Known<T> {
+        Known::new()
     }
 }
 

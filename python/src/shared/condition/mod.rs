@@ -5,8 +5,6 @@
 
 pub(super) mod quick;
 
-use std::sync::Mutex;
-
 use allcores::multiprocessing::Condition;
 use allcores::sync::condition::Ticket;
 use allcores::sync::{Deadline, Waited};
@@ -17,6 +15,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::semlock::{Core, Notes, semlock_of};
 use super::{arena, raise};
 use crate::block::{Slept, block, lenient_deadline};
+use crate::forks::Brief;
 
 /// The queue of those who wait for a notification.
 #[pyclass(frozen, module = "allcores._allcores")]
@@ -24,12 +23,12 @@ pub(super) struct SharedCondition(Condition);
 
 /// A place in it.
 #[pyclass(frozen, module = "allcores._allcores")]
-struct SharedTicket(Mutex<Option<Ticket>>);
+struct SharedTicket(Brief<Option<Ticket>>);
 
 impl SharedTicket {
     /// The ticket, which nobody has from then on.
     fn take(&self) -> PyResult<Ticket> {
-        let ticket = self.0.lock().ok().and_then(|mut ticket| ticket.take());
+        let ticket = self.0.lock().take();
         ticket.ok_or_else(|| PyValueError::new_err("this place in the queue has been given up"))
     }
 }
@@ -130,7 +129,7 @@ impl SharedCondition {
 
     /// A place in the queue, while the lock is held.
     fn enlist(&self) -> PyResult<SharedTicket> {
-        Ok(SharedTicket(Mutex::new(Some(self.begin()?))))
+        Ok(SharedTicket(Brief::new(Some(self.begin()?))))
     }
 
     /// Sleeps until notified, while the lock is not held.
@@ -139,9 +138,7 @@ impl SharedCondition {
         let deadline = lenient_deadline(timeout)?;
         let mine = ticket.take()?;
         let slept = self.sleep_until(py, &mine, deadline);
-        if let Ok(mut place) = ticket.0.lock() {
-            *place = Some(mine);
-        }
+        *ticket.0.lock() = Some(mine);
         slept
     }
 

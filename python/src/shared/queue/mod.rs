@@ -6,7 +6,6 @@ mod message;
 mod parts;
 mod quick;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use allcores::multiprocessing::queue::door::Message;
@@ -20,6 +19,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::{arena, raise};
 use crate::block::{Slept, block, deadline};
+use crate::forks::Filled;
 use crate::pickled::{HEADER, Pickle};
 use parts::Parts;
 
@@ -36,7 +36,7 @@ enum Shared {
 pub(crate) struct SharedQueue {
     shared: Shared,
     /// Made when it is asked for.
-    pollable: OnceLock<Pollable>,
+    pollable: Filled<Pollable>,
     /// This process will put nothing more: it may be told that nobody will.
     only_gets: AtomicBool,
     has_put: AtomicBool,
@@ -46,7 +46,7 @@ impl SharedQueue {
     fn of(shared: Shared) -> SharedQueue {
         SharedQueue {
             shared,
-            pollable: OnceLock::new(),
+            pollable: Filled::default(),
             only_gets: AtomicBool::new(false),
             has_put: AtomicBool::new(false),
         }
@@ -215,7 +215,7 @@ impl SharedQueue {
                 let made = self
                     .queue()
                     .pollable_heeding(self.only_gets.load(Relaxed))?;
-                self.pollable.get_or_init(|| made)
+                self.pollable.get_or_set(made)
             }
         };
         Ok(pollable.try_fileno()?)

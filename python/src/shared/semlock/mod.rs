@@ -7,14 +7,13 @@ mod core;
 mod methods;
 mod quick;
 
-use std::sync::OnceLock;
-
 use allcores::face;
 use allcores::multiprocessing::RLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use self::core::{Refusal, not_made};
+use crate::forks::Filled;
 use crate::raw::{self, Object};
 
 pub(super) use self::core::{Core, Notes};
@@ -25,7 +24,7 @@ pub(super) use self::quick::plain_lock;
 #[derive(Default)]
 pub(super) struct SemLock {
     notes: Notes,
-    core: OnceLock<Core>,
+    core: Filled<Core>,
 }
 
 impl SemLock {
