@@ -32,6 +32,9 @@ class Figure:
     peer: float | None = None
     #: Only for these versions, such as 3.13.
     versions: tuple = ()
+    #: Each round has sides of its own, and there are so many of them: where a pair of processes finds a rhythm, and the next
+    #: pair another.
+    fresh_rounds: int = 0
 
     @property
     def key(self):
@@ -43,7 +46,7 @@ FIGURES = []
 where = ""
 
 
-def figure(id, name, must=None, stretch=None, pins=("",), judged=None, peer=None, versions=()):
+def figure(id, name, must=None, stretch=None, pins=("",), judged=None, peer=None, **more):
     """Registers a function that makes the sides: `make(pin) -> {side: Side}`.
 
     Where there are several pins, `must` holds for those `judged` ({pin: (must, stretch)}), and the guard Z for the rest.
@@ -52,7 +55,7 @@ def figure(id, name, must=None, stretch=None, pins=("",), judged=None, peer=None
     def register(make):
         for pin in pins:
             asked = (must, stretch) if judged is None else judged.get(pin, (None, None))
-            FIGURES.append(Figure(id, name, make, *asked, pin=pin, peer=peer, versions=versions))
+            FIGURES.append(Figure(id, name, make, *asked, pin=pin, peer=peer, **more))
         return make
 
     return register
@@ -198,6 +201,11 @@ def calibrated(side, seconds):
         n = max(n * 2, min(n * 8, math.ceil(n * seconds / 8 / max(took, 1e-9))))
 
 
+def close(sides):
+    for side in sides.values():
+        side.close()
+
+
 def measure(figure, rounds, seconds):
     """The figure's times by side, the ratios stock/ours and peer/ours, and the others' load."""
     global where
@@ -208,13 +216,17 @@ def measure(figure, rounds, seconds):
     counts = {name: calibrated(side, seconds) for name, side in sides.items()}
     times = {name: [] for name in sides}
     names = list(sides)
+    if figure.fresh_rounds and rounds > 1:
+        rounds = figure.fresh_rounds
     for number in range(rounds):
+        if figure.fresh_rounds and number > 0:
+            close(sides)
+            sides = figure.make(figure.pin)
         # The other way round every other time: nobody is always the one after X.
         for name in names if number % 2 == 0 else reversed(names):
             times[name].append(sides[name].run(counts[name]) / counts[name] * 1e9)
     others = load.others()
-    for side in sides.values():
-        side.close()
+    close(sides)
 
     def ratio(of):
         ratios = sorted(theirs / ours for theirs, ours in zip(times[of], times["allcores"]))

@@ -139,7 +139,7 @@ def semaphores(pin):
     return {name: made(ctx) for name, ctx in SIDES.items()}
 
 
-@figure("M4", "Lock: two processes contend", pins=ALL, judged={"cross": (1.3, 2)})
+@figure("M4", "Lock: two processes contend", pins=ALL, judged={"cross": (1.3, 2)}, fresh_rounds=15)
 def contended(pin):
     def made(ctx):
         lock = ctx.Lock()

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use super::super::died::owner_died;
 use super::super::{arena, raise};
+use super::soon::Soon;
 use crate::block::{Slept, block};
 
 /// The numbers of the kinds. The first two are the stdlib's.
@@ -37,6 +38,7 @@ pub(in crate::shared) struct Notes {
     thread: AtomicU32,
     /// How often a semaphore was taken here more than it was released: as the stdlib counts.
     count: AtomicI32,
+    soon: Soon,
 }
 
 impl Notes {
@@ -112,14 +114,15 @@ impl Core {
         }
     }
 
-    /// Takes it if it is free and this thread is known already.
+    /// Takes it if it is free, or is soon, and this thread is known already. For who would wait for it without end.
     #[inline]
     pub(super) fn take_quickly(&self, notes: &Notes) -> Quick {
         match self {
             Core::Lock(lock) => {
                 let (lock, scope) = lock.words();
                 let me = scope.known_and_thread();
-                if me == 0 || !lock.take_free((me >> 32) as u32) {
+                let take = || lock.take_free((me >> 32) as u32);
+                if me == 0 || !take() && !notes.soon.look(|| !lock.is_held() && take()) {
                     return Quick::Slow;
                 }
                 notes.taken(me as u32);
@@ -127,12 +130,14 @@ impl Core {
             Core::RLock(lock) => {
                 let (lock, scope) = lock.words();
                 let me = scope.known_and_thread();
-                if me == 0 || !lock.take_free(me) {
+                let take = || lock.take_free(me);
+                let is_free = || !lock.lock().is_held();
+                if me == 0 || !take() && !notes.soon.look(|| is_free() && take()) {
                     return Quick::Slow;
                 }
             }
             Core::Semaphore(semaphore) => {
-                if !semaphore.try_acquire() {
+                if !semaphore.try_acquire() && !notes.soon.look(|| semaphore.try_acquire()) {
                     return Quick::Slow;
                 }
                 notes.counted(1);
@@ -141,7 +146,8 @@ impl Core {
             Core::Part(piece) => {
                 let (lock, scope) = words(piece);
                 let me = scope.known_and_thread();
-                if me == 0 || !lock.take_free((me >> 32) as u32) {
+                let take = || lock.take_free((me >> 32) as u32);
+                if me == 0 || !take() && !notes.soon.look(|| !lock.is_held() && take()) {
                     return Quick::Slow;
                 }
                 notes.held(me as u32, 1);

@@ -6,6 +6,7 @@
 mod core;
 mod methods;
 mod quick;
+mod soon;
 
 use allcores::face;
 use allcores::multiprocessing::RLock;
