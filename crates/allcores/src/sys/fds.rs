@@ -147,7 +147,7 @@ pub(crate) fn send_now(
     })?)
 }
 
-fn send_with(
+pub(super) fn send_with(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
     descriptors: &[BorrowedFd<'_>],

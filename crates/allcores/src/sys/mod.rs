@@ -14,6 +14,7 @@
 //! | `random` | random bytes |
 //! | `named` | files with names, and whether anybody holds them |
 //! | `fds` | descriptors in messages, pipes, poll |
+//! | `attached` | a stream beside a connection, which ends with it |
 //! | `net` | sockets that listen and connect |
 //! | `signals` | signal masks, and SIGPIPE held back |
 //! | `pidfd` | a process one can wait for and signal |
@@ -23,6 +24,8 @@
 //! | `image` | this executable in memory: text, build id, constructors |
 //! | `model` | loom's stand-in for all of it that the primitives need |
 
+#[cfg(not(allcores_loom))]
+pub(crate) mod attached;
 #[cfg(not(allcores_loom))]
 pub(crate) mod available;
 #[cfg(not(allcores_loom))]

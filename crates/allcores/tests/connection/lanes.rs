@@ -217,6 +217,56 @@ fn a_sender_notices_that_its_receiver_has_gone() {
 }
 
 #[test]
+fn a_sender_notices_it_though_somebody_has_a_copy_of_the_lanes_far_end() {
+    // As a process has that was forked before it was sent. Wherever the sender is: it writes; it has written all and waits for the answer.
+    for (length, answer) in [(64 << 20, false), (64 << 20, true), (LARGE, false)] {
+        let (ours, theirs) = raw();
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let sent = ours.send_bytes(&vec![7; length]);
+                assert!(matches!(sent, Err(SendError::Closed)), "{sent:?}");
+                assert!(matches!(ours.send_bytes(b"x"), Err(SendError::OutOfStep)));
+            });
+            assert_eq!(packet(&theirs), header(length));
+            let mut lane = lane(&theirs);
+            if answer {
+                lane.write_all(b"L").unwrap();
+            }
+            lane.read_exact(&mut vec![0; LARGE]).unwrap();
+            drop(theirs);
+            sender.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_receiver_notices_that_its_sender_has_gone_though_somebody_has_a_copy_of_the_lane() {
+    for way in WAYS {
+        for length in [0, 1, LARGE - 1, LARGE] {
+            let (ours, theirs) = announced(LARGE);
+            let (mut one, other) = UnixStream::pair().unwrap();
+            write_with(&theirs, b"L", &[other.as_fd()]);
+            drop(other);
+            let copy = one.try_clone().unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    one.write_all(&message(length)).unwrap();
+                    drop(theirs);
+                });
+                let received = receive(way, ours);
+                let missing = (LARGE - length) as u64;
+                match received {
+                    Ok(received) => assert!(missing == 0 && received == message(LARGE)),
+                    Err(RecvError::Truncated { missing: told }) => assert_eq!(told, missing),
+                    Err(error) => panic!("{error:?}"),
+                }
+            });
+            drop(copy);
+        }
+    }
+}
+
+#[test]
 fn a_receiver_that_gives_up_a_lane_it_had_taken_ends_the_message() {
     let (ours, theirs) = raw();
     // More than any socket holds.
@@ -249,6 +299,28 @@ fn a_receiver_that_does_not_read_meets_the_senders_deadline() {
     assert!(payload[..] == message(9 * LARGE)[..payload.len()]);
     let theirs = Connection::<(), ()>::from_fd(theirs).unwrap();
     assert!(!theirs.poll().unwrap());
+}
+
+#[test]
+fn a_receiver_that_never_says_that_it_has_the_lane_meets_the_senders_deadline() {
+    let (ours, theirs) = raw();
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let sent = ours.send_bytes_timeout(&message(LARGE), SHORT);
+            assert!(matches!(sent, Err(SendError::TooSlow)), "{sent:?}");
+            assert!(matches!(ours.send_bytes(b"x"), Err(SendError::OutOfStep)));
+        });
+        assert_eq!(packet(&theirs), header(LARGE));
+        // All that there is room for, or less where the deadline was sooner.
+        let mut payload = Vec::new();
+        let lane = lane(&theirs);
+        (&lane)
+            .take(LARGE as u64)
+            .read_to_end(&mut payload)
+            .unwrap();
+        assert!(payload[..] == message(LARGE)[..payload.len()]);
+        sender.join().unwrap();
+    });
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::error::{RecvError, SendError};
 use super::frame::Frame;
 use super::packets::{PIECE, fits};
 use super::stream::{Stream, some, unsent};
+use crate::sys::attached::Attached;
 use crate::sys::clock::Deadline;
 use crate::sys::fds::{self, Channel};
 use crate::sys::packets;
@@ -41,23 +42,22 @@ pub(super) fn send(stream: &Stream, payload: &[u8], deadline: Deadline) -> Resul
     // Or nobody would tell us that there is no receiver any more.
     drop(theirs);
     fds::widen(ours.as_fd());
+    let lane = Attached::new(ours.as_fd(), stream.fd());
     let mut rest = payload;
     while !rest.is_empty() {
-        match fds::send(ours.as_fd(), &[IoSlice::new(rest)], &[], deadline) {
+        match lane.send(rest, deadline) {
             Ok(Some(sent)) => rest = &rest[sent..],
             // If the receiver itself is gone, the next packet meets that.
-            Err(error) if is_let_go(&error) && !was_taken(&ours, Deadline::NEVER)? => {
-                return Ok(false);
-            }
+            Err(error) if is_let_go(&error) && !was_taken(lane, deadline)? => return Ok(false),
             not => return Err(unsent(not, true)),
         }
     }
-    was_taken(&ours, deadline)
+    was_taken(lane, deadline)
 }
 
-/// Waits until the receiver has taken its end of a lane, or let go of it.
-fn was_taken(lane: &OwnedFd, deadline: Deadline) -> Result<bool, SendError> {
-    match fds::read(lane.as_fd(), Channel::Socket, &mut [0], deadline) {
+/// Waits until the receiver has taken its end of a lane, or let go of it, or is gone.
+fn was_taken(lane: Attached<'_>, deadline: Deadline) -> Result<bool, SendError> {
+    match lane.read(&mut [0], deadline) {
         Ok(Some(count)) => Ok(count > 0),
         Err(error) if is_let_go(&error) => Ok(false),
         not => Err(unsent(not, true)),
@@ -110,7 +110,7 @@ impl<'a> Coming<'a> {
         }
         let most = room.len();
         let count = match &self.way {
-            Way::Lane(lane) => fds::read(lane.as_fd(), Channel::Socket, room, deadline),
+            Way::Lane(lane) => self.attached(lane).read(room, deadline),
             Way::Stream | Way::Unknown => self.stream.read(room, deadline),
         };
         fits(some(count, frame)?, most)
@@ -134,10 +134,14 @@ impl<'a> Coming<'a> {
             }
         }
         let count = match &self.way {
-            Way::Lane(lane) => fds::read_fresh(lane.as_fd(), Channel::Socket, room, deadline),
+            Way::Lane(lane) => self.attached(lane).read_fresh(room, deadline),
             Way::Stream | Way::Unknown => self.stream.read_fresh(room, deadline),
         };
         fits(some(count, frame)?, most)
+    }
+
+    fn attached<'b>(&'b self, lane: &'b OwnedFd) -> Attached<'b> {
+        Attached::new(lane.as_fd(), self.stream.fd())
     }
 
     /// Receives the packet that tells the way, unless it is known: if that is a piece of the payload, how long it is.
