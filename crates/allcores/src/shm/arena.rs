@@ -334,8 +334,13 @@ impl Arena {
 
     /// How many cells with contents of that size fit into it, as large as it is now.
     pub(crate) fn room_for(&self, contents: usize) -> usize {
-        let end = self.header().provided.load(Acquire) as usize;
-        end.min(self.reserve()) / (contents + LINE)
+        let end = self.header().provided.load(Acquire);
+        let end = match self.covers(0, end as usize) {
+            true => end,
+            // It says more of itself than is so.
+            false => self.length.load(Relaxed).min(self.reserve() as u64),
+        };
+        end as usize / (contents + LINE)
     }
 
     /// Whether the `bytes` at `offset` have memory behind them.

@@ -111,6 +111,27 @@ pub(super) unsafe fn write_head(segment: NonNull<u8>, offset: u32, head: Head) {
     };
 }
 
+/// How often a walk over records has gone on to another segment.
+pub(super) struct Jumps(usize);
+
+impl Jumps {
+    pub(super) const fn none() -> Jumps {
+        Jumps(0)
+    }
+
+    /// Fails where there are more segments than the arena has room for: they go in a circle. It would end when the count of messages does,
+    /// which is read in shared memory as well.
+    #[inline]
+    pub(super) fn one_more(&mut self, arena: &Arena) -> Result<(), Damaged> {
+        self.0 += 1;
+        // One alone, as when a single message is taken, is no circle.
+        match self.0 == 1 || self.0 < arena.room_for(SEGMENT) {
+            true => Ok(()),
+            false => Err(Damaged),
+        }
+    }
+}
+
 /// One step of a walk over records.
 pub(super) enum Step {
     /// On to another segment of the ring.
@@ -131,6 +152,7 @@ pub(super) fn walk(arena: &Arena, body: &Body, mut visit: impl FnMut(Step)) -> R
         visit(Step::Segment(at.line()));
     }
     let mut jumped = false;
+    let mut jumps = Jumps::none();
     while left > 0 {
         let ring = segment(arena, at.line(), SEGMENT)?;
         // SAFETY: the segment was looked up with that size; nobody moves, as the caller promises.
@@ -140,6 +162,7 @@ pub(super) fn walk(arena: &Arena, body: &Body, mut visit: impl FnMut(Step)) -> R
             if std::mem::replace(&mut jumped, true) {
                 return Err(Damaged);
             }
+            jumps.one_more(arena)?;
             at = Position::new(head.length, 0);
             visit(Step::Segment(at.line()));
             continue;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::*;
 
 use super::body::{CLOSED, Moved, Position};
 use super::core::{Core, NoTurn, Turn};
-use super::record::{self, Damaged, HEADER, HERE, JUMP, LARGE, PINNED, SEGMENT};
+use super::record::{self, Damaged, HEADER, HERE, JUMP, Jumps, LARGE, PINNED, SEGMENT};
 use crate::sync::Deadline;
 use crate::sys;
 
@@ -174,6 +174,7 @@ impl Core {
         let mut head = unsafe { record::head(segment, at.offset()) }?;
         if head.kind == JUMP {
             let next = head.length;
+            drained.jumps.one_more(self.arena())?;
             self.keep(at.line(), SEGMENT);
             drained.push(at.line());
             at = Position::new(next, 0);
@@ -215,6 +216,7 @@ impl Core {
 struct Drained {
     lines: [u32; 1],
     more: Vec<u32>,
+    jumps: Jumps,
 }
 
 impl Drained {
@@ -222,6 +224,7 @@ impl Drained {
         Drained {
             lines: [0],
             more: Vec::new(),
+            jumps: Jumps::none(),
         }
     }
     fn push(&mut self, line: u32) {
