@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use crate::multiprocessing::connection::codec::pickle::opcode as pickle_opcode;
+pub use crate::multiprocessing::connection::looking::{Looked, Looking, Sighting, look};
 pub use crate::multiprocessing::piece::{Element, Piece, PieceKind};
 pub use crate::sys::known::Known;
 

@@ -1,13 +1,15 @@
 //! A frame on its way in.
 
 use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
 
+use allcores::face::{Looked, Looking, Sighting, look};
 use pyo3::exceptions::{PyEOFError, PyOSError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::io::{self, Channel, Room, Step};
+use super::io::{self, Channel, Known, Room, Step};
 use crate::block::{Slept, block};
 
 /// A message up to this size is read together with its header, to where the stack has room for it.
@@ -16,6 +18,15 @@ pub(super) const SMALL: usize = 8 << 10;
 /// The most that is reserved on the word of a header, before anything of the message has come. It is address space: a page
 /// of it costs memory when the bytes for it come.
 const AHEAD: usize = 256 << 20;
+
+/// For a large message that comes more slowly than so many bytes in a nanosecond we sleep.
+const SLOWEST: u64 = 2;
+
+/// So many nanoseconds are always granted to it.
+const LEAST: u64 = 40_000;
+
+/// How many bytes of a large message are received before the handlers of signals have their turn.
+const LEG: usize = 32 << 20;
 
 /// A header, and what came with it.
 pub(super) enum Arrived {
@@ -34,11 +45,13 @@ fn cut_off() -> PyErr {
     PyOSError::new_err("got end of file during message")
 }
 
-/// Waits for a header and, if the message is small, for the message.
+/// Waits for a header and, if the message is small, for the message. Before it sleeps until there is one it looks for it, where
+/// that has paid.
 pub(super) fn begin(
     py: Python<'_>,
     fd: i32,
-    channel: Channel,
+    known: &Known,
+    looking: &Looking,
     most: Option<u64>,
     place: &mut SmallPlace,
 ) -> PyResult<Arrived> {
@@ -50,52 +63,96 @@ pub(super) fn begin(
     // SAFETY: the caller lends it for as long; its length is what a small message has at most.
     let mut small = unsafe { Room::new(place.as_mut_ptr().cast(), 0) };
     let mut length = None;
+    let channel = known.get(fd);
+    let mut looks = channel.can_try() && looking.is_worthwhile();
+    let mut found = None;
 
     // All of it in one go, so that the interpreter is let go once; it is taken up where it was after a signal.
     let mut read = || -> Result<Arrived, Step> {
-        let known = match length {
-            Some(known) => known,
+        let size = match length {
+            Some(size) => size,
             None => {
+                if std::mem::take(&mut looks) {
+                    found = first(&mut short, fd, known, looking)?;
+                }
                 known_good(short.receive(fd, channel, true))?;
-                let first = i32::from_be_bytes(whole(&short));
-                let announced = if first == -1 {
+                let number = i32::from_be_bytes(whole(&short));
+                let announced = if number == -1 {
                     known_good(long.receive(fd, channel, true))?;
                     u64::from_be_bytes(whole(&long))
                 } else {
                     // Other negative numbers mean nothing.
-                    u64::try_from(first).unwrap_or(u64::MAX)
+                    u64::try_from(number).unwrap_or(u64::MAX)
                 };
                 if most.is_some_and(|most| announced > most) {
                     return Ok(Arrived::TooLong);
                 }
-                let Some(known) = usize::try_from(announced)
+                let Some(size) = usize::try_from(announced)
                     .ok()
                     .filter(|length| *length <= isize::MAX as usize - 64)
                 else {
                     return Ok(Arrived::TooLong);
                 };
-                length = Some(known);
-                if known <= SMALL {
-                    small.lengthen(known);
+                length = Some(size);
+                if size <= SMALL {
+                    small.lengthen(size);
                 }
-                known
+                size
             }
         };
-        if known > SMALL {
-            return Ok(Arrived::Large(known));
+        if size > SMALL {
+            return Ok(Arrived::Large(size));
         }
         known_good(small.receive(fd, channel, true))?;
-        Ok(Arrived::Small(known))
+        Ok(Arrived::Small(size))
     };
     let arrived = block(py, || match read() {
         Err(Step::Interrupted) => Slept::Interrupted,
         other => Slept::Over(other),
     })?;
+    if let Some(found) = found {
+        looking.is_of_use(found);
+    }
     match arrived {
         Ok(arrived) => Ok(arrived),
         Err(Step::Failed(number)) => Err(io::os_error(number)),
         Err(_) if short.filled().is_empty() => Err(PyEOFError::new_err(())),
         Err(_) => Err(cut_off()),
+    }
+}
+
+/// Looks for what comes first, and tells when it was found. A look in vain ends as if a signal had come.
+fn first(
+    room: &mut Room,
+    fd: i32,
+    known: &Known,
+    looking: &Looking,
+) -> Result<Option<Sighting>, Step> {
+    let channel = known.get(fd);
+    let looked = look(|| match room.receive(fd, channel, false) {
+        Step::Later => Ok(None),
+        Step::Done => Ok(Some(())),
+        Step::Failed(_) if channel == Channel::Pipe => {
+            // A read that waits will tell of it, if it is an error.
+            known.cannot_try();
+            Ok(Some(()))
+        }
+        step => Err(step),
+    })?;
+    match looked {
+        Looked::AtOnce(()) => {
+            // There a try costs more than a read. Of a socket both are the same call.
+            if channel == Channel::Pipe {
+                looking.was_there();
+            }
+            Ok(None)
+        }
+        Looked::Found(()) => Ok(Some(Sighting::now())),
+        Looked::InVain => {
+            looking.was_in_vain();
+            // No call has told of a signal that came meanwhile, nor would the next one: it would sleep.
+            Err(Step::Interrupted)
+        }
     }
 }
 
@@ -114,16 +171,73 @@ fn known_good(step: Step) -> Result<(), Step> {
 }
 
 /// Waits until a message has come that goes to `room`.
-pub(super) fn rest(py: Python<'_>, fd: i32, channel: Channel, mut room: Room) -> PyResult<()> {
-    let received = block(py, || match room.receive(fd, channel, true) {
-        Step::Interrupted => Slept::Interrupted,
-        step => Slept::Over(step),
+pub(super) fn rest(
+    py: Python<'_>,
+    fd: i32,
+    channel: Channel,
+    looking: &Looking,
+    mut room: Room,
+) -> PyResult<()> {
+    let mut looks = channel == Channel::Socket && looking.is_worthwhile();
+    let mut found = None;
+    let received = block(py, || {
+        if std::mem::take(&mut looks) {
+            match flow(&mut room, fd, channel, looking) {
+                Ok(sighting) => found = sighting,
+                Err(Step::Interrupted) => return Slept::Interrupted,
+                Err(step) => return Slept::Over(step),
+            }
+            looks = room.missing() > 0;
+            if looks {
+                return Slept::Interrupted;
+            }
+        }
+        match room.receive(fd, channel, true) {
+            Step::Interrupted => Slept::Interrupted,
+            step => Slept::Over(step),
+        }
     })?;
+    if let Some(found) = found {
+        looking.is_of_use(found);
+    }
     match received {
         Step::Done => Ok(()),
         Step::Failed(number) => Err(io::os_error(number)),
         _ => Err(cut_off()),
     }
+}
+
+/// Receives what flows as fast as a process can write it, without sleeping in between: to wake us for each piece would cost the
+/// sender a fifth of its time. Tells when it was here, if some of it had to be looked for.
+///
+/// At most a [`LEG`], since no call tells of a signal here. A sender that is slow, or stops, has us return as if there had been
+/// one.
+fn flow(
+    room: &mut Room,
+    fd: i32,
+    channel: Channel,
+    looking: &Looking,
+) -> Result<Option<Sighting>, Step> {
+    let leg = room.missing().min(LEG);
+    let goal = room.missing() - leg;
+    let slowest = Duration::from_nanos(leg as u64 / SLOWEST + LEAST);
+    let began = Instant::now();
+    let mut found = false;
+    while room.missing() > goal {
+        let before = room.missing();
+        let looked = look(|| match room.receive(fd, channel, false) {
+            Step::Later if room.missing() == before => Ok(None),
+            Step::Later | Step::Done => Ok(Some(())),
+            step => Err(step),
+        })?;
+        found |= matches!(looked, Looked::Found(()));
+        let over = room.missing() <= goal;
+        if matches!(looked, Looked::InVain) || !over && began.elapsed() > slowest {
+            looking.was_in_vain();
+            return Err(Step::Interrupted);
+        }
+    }
+    Ok(found.then(Sighting::now))
 }
 
 /// Waits until a message of that length has come, and gives it as a bytes object that was filled in place.
@@ -133,6 +247,7 @@ pub(super) fn bytes(
     py: Python<'_>,
     fd: i32,
     channel: Channel,
+    looking: &Looking,
     length: usize,
 ) -> PyResult<Py<PyBytes>> {
     // What CPython puts before the bytes of a bytes object, and the zero after them.
@@ -146,7 +261,7 @@ pub(super) fn bytes(
         let start = unsafe { message.start().add(received) };
         io::prefer_huge_pages(start, here);
         // SAFETY: the object is not known to anybody else, and lives on in `message`.
-        rest(py, fd, channel, unsafe { Room::new(start, here) })?;
+        rest(py, fd, channel, looking, unsafe { Room::new(start, here) })?;
         received += here;
         if received == length {
             message.resize(length)?;

@@ -31,7 +31,16 @@ pub(super) enum Step {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channel {
     Socket,
+    Pipe,
+    /// Something else, or a pipe of which nothing can be received without waiting.
     Other,
+}
+
+impl Channel {
+    /// Whether something can be received without waiting, whatever the descriptor's flags say.
+    pub(super) fn can_try(self) -> bool {
+        self != Channel::Other
+    }
 }
 
 /// A descriptor's [`Channel`], found out when it is first used.
@@ -46,11 +55,19 @@ impl Known {
         self.0.store(0, Relaxed);
     }
 
+    /// To receive from a pipe without waiting has failed: not to be tried again.
+    #[cold]
+    pub(super) fn cannot_try(&self) {
+        // The object may have got another descriptor meanwhile.
+        let _ = self.0.compare_exchange(2, 3, Relaxed, Relaxed);
+    }
+
     #[inline]
     pub(super) fn get(&self, fd: i32) -> Channel {
         match self.0.load(Relaxed) {
             1 => Channel::Socket,
-            2 => Channel::Other,
+            2 => Channel::Pipe,
+            3 => Channel::Other,
             _ => self.find(fd),
         }
     }
@@ -59,15 +76,18 @@ impl Known {
     fn find(&self, fd: i32) -> Channel {
         let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
         // SAFETY: fstat(2) writes a stat to where there is room for one, and says whether it did.
-        let found = unsafe { libc::fstat(fd, stat.as_mut_ptr()) } == 0
+        let kind = match unsafe { libc::fstat(fd, stat.as_mut_ptr()) } {
             // SAFETY: it did.
-            && unsafe { stat.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFSOCK;
-        self.0.store(if found { 1 } else { 2 }, Relaxed);
-        if found {
-            Channel::Socket
-        } else {
-            Channel::Other
-        }
+            0 => unsafe { stat.assume_init() }.st_mode & libc::S_IFMT,
+            _ => 0,
+        };
+        let (number, channel) = match kind {
+            libc::S_IFSOCK => (1, Channel::Socket),
+            libc::S_IFIFO => (2, Channel::Pipe),
+            _ => (3, Channel::Other),
+        };
+        self.0.store(number, Relaxed);
+        channel
     }
 }
 
@@ -146,16 +166,16 @@ impl<'a> Pieces<'a> {
                     unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL | patience) }
                 }
                 // Less work than a list, for the kernel as well.
-                Channel::Other if waiting && count == 1 => {
+                _ if waiting && count == 1 => {
                     let piece = &self.list[0];
                     // SAFETY: as above.
                     unsafe { libc::write(fd, piece.iov_base, piece.iov_len) }
                 }
-                Channel::Other if waiting => {
+                _ if waiting => {
                     // SAFETY: as above.
                     unsafe { libc::writev(fd, self.list.as_ptr(), count as i32) }
                 }
-                Channel::Other => return Step::Later,
+                _ => return Step::Later,
             };
             if sent < 0 {
                 return failed(waiting);
@@ -211,14 +231,19 @@ impl Room {
         unsafe { std::slice::from_raw_parts(self.start, self.filled) }
     }
 
+    /// How many bytes have still to come.
+    pub(super) fn missing(&self) -> usize {
+        self.length - self.filled
+    }
+
     /// Makes it so long, while it is empty: its maker knows that there is as much.
     pub(super) fn lengthen(&mut self, length: usize) {
         debug_assert!(self.filled == 0);
         self.length = length;
     }
 
-    /// Receives as much as there is; with `waiting`, until it is full. Of a file that is no socket nothing can be received
-    /// without that.
+    /// Receives what there is, by one call, which may leave some of it; with `waiting`, until it is full. From what is neither a
+    /// socket nor a pipe nothing can be received without that, nor from a pipe on older kernels, which say EOPNOTSUPP.
     pub(super) fn receive(&mut self, fd: i32, channel: Channel, waiting: bool) -> Step {
         while self.filled < self.length {
             // SAFETY: not past the end.
@@ -236,16 +261,28 @@ impl Room {
                     unsafe { libc::recv(fd, place, missing, patience) }
                 }
                 // SAFETY: as above.
-                Channel::Other if waiting => unsafe { libc::read(fd, place, missing) },
+                _ if waiting => unsafe { libc::read(fd, place, missing) },
+                Channel::Pipe => {
+                    let piece = libc::iovec {
+                        iov_base: place,
+                        iov_len: missing,
+                    };
+                    // SAFETY: as above; from where the file stands, if it stands anywhere.
+                    unsafe { libc::preadv2(fd, &piece, 1, -1, libc::RWF_NOWAIT) }
+                }
                 Channel::Other => return Step::Later,
             };
             match got {
                 0 => return Step::End,
                 1.. => {
                     self.filled += got as usize;
-                    if waiting && self.filled < self.length {
+                    if self.filled < self.length {
                         // As in `send`.
-                        return Step::Interrupted;
+                        return if waiting {
+                            Step::Interrupted
+                        } else {
+                            Step::Later
+                        };
                     }
                 }
                 _ => return failed(waiting),

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 
+use allcores::face::Looking;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -22,6 +23,9 @@ pub(crate) struct Wire {
     /// The descriptor, or [`CLOSED`].
     handle: AtomicI32,
     channel: Known,
+    /// For the beginning of a message, and for the rest of a large one.
+    looking: Looking,
+    flowing: Looking,
     may_read: AtomicBool,
     may_write: AtomicBool,
 }
@@ -100,7 +104,7 @@ impl Wire {
         most: Option<u64>,
         place: &mut incoming::SmallPlace,
     ) -> PyResult<Message> {
-        match incoming::begin(py, handle, self.channel.get(handle), most, place)? {
+        match incoming::begin(py, handle, &self.channel, &self.looking, most, place)? {
             Arrived::Small(length) => Ok(Message::Small(length)),
             Arrived::Large(length) => Ok(Message::Large(length)),
             Arrived::TooLong => {
@@ -136,7 +140,8 @@ impl Wire {
         length: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let channel = self.channel.get(handle);
-        Ok(incoming::bytes(py, handle, channel, length)?.into_bound(py))
+        let message = incoming::bytes(py, handle, channel, &self.flowing, length)?;
+        Ok(message.into_bound(py))
     }
 }
 
@@ -155,6 +160,8 @@ impl Wire {
         Wire {
             handle: AtomicI32::new(CLOSED),
             channel: Known::unknown(),
+            looking: Looking::default(),
+            flowing: Looking::default(),
             may_read: AtomicBool::new(false),
             may_write: AtomicBool::new(false),
         }
@@ -352,12 +359,13 @@ impl Wire {
             Message::Large(length) => {
                 let channel = self.channel.get(handle);
                 if length > room {
-                    let message = incoming::bytes(py, handle, channel, length)?;
+                    let message = incoming::bytes(py, handle, channel, &self.flowing, length)?;
                     return Ok(message.into_bound(py).into_any());
                 }
                 io::prefer_huge_pages(start, length);
                 // SAFETY: the view keeps the memory, and it is the caller's word that nobody else writes it meanwhile.
-                incoming::rest(py, handle, channel, unsafe { Room::new(start, length) })?;
+                let room = unsafe { Room::new(start, length) };
+                incoming::rest(py, handle, channel, &self.flowing, room)?;
                 length
             }
         };

@@ -8,6 +8,7 @@ mod handshake;
 mod lanes;
 mod large;
 mod listener;
+mod looking;
 mod messages;
 mod packets;
 mod strangers;

@@ -15,7 +15,7 @@ mod handshake;
 mod landing;
 mod lane;
 mod listener;
-mod looking;
+pub(crate) mod looking;
 mod packets;
 mod pipe;
 pub(crate) mod stream;
