@@ -1,4 +1,4 @@
-//! A queue does not believe what it reads in shared memory, where somebody may have written over it.
+//! A queue does not believe what it reads in shared memory, where somebody may have written over it; nor does the arena.
 //!
 //! Each test has an arena of its own, since it damages it.
 
@@ -6,14 +6,18 @@ mod death;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use allcores::multiprocessing::Queue;
 use allcores::multiprocessing::queue::{GetError, PutError};
+use allcores::multiprocessing::{Lock, Queue};
 use allcores::shm;
 use death::{Test, run};
 
 const TESTS: &[Test] = &[
     ("a_place_that_cannot_be", a_place_that_cannot_be),
     ("segments_that_go_in_a_circle", segments_that_go_in_a_circle),
+    (
+        "cells_of_any_size_in_an_arena_without_an_end",
+        cells_of_any_size_in_an_arena_without_an_end,
+    ),
 ];
 
 fn main() {
@@ -107,4 +111,28 @@ fn segments_that_go_in_a_circle() {
     // Whoever frees the queue looks for handles in it. More than anybody can count:
     words[count + 1].store(1 << 30, Relaxed);
     drop(queue);
+}
+
+/// How large a cell is, and where the last one ends, is read in shared memory, too.
+///
+/// Seen red: a walk whose line was cut to 32 bits, so that it came back to where it had been.
+fn cells_of_any_size_in_an_arena_without_an_end() {
+    let things: Vec<_> = (0..3).map(|_| Lock::new([0u64; 9]).unwrap()).collect();
+    let words = shm::Image::of_common().unwrap().words();
+    // Where memory ends, and where cells do, of 64 bits each.
+    let end = words[3];
+    assert_eq!(end.load(Relaxed), 0);
+    end.store(u32::MAX, Relaxed);
+    for word in &words[4..] {
+        let right = word.load(Relaxed);
+        for lines in [1, 2, 4, 8, 16] {
+            word.store(u32::MAX - lines + 1, Relaxed);
+            // Nothing is changed by that.
+            let _ = shm::usage();
+        }
+        word.store(right, Relaxed);
+    }
+    end.store(0, Relaxed);
+    drop(things);
+    shm::usage().unwrap();
 }

@@ -15,7 +15,10 @@ impl Guarded<'_> {
         let end = self.arena.header().unused.load(Acquire);
         let mut line = (CELLS_START / LINE) as u64;
         while line < end {
-            let cell = Cell(line as u32);
+            // Whatever is said of where they end: forward, and no further than there can be cells.
+            let Ok(cell) = u32::try_from(line).map(Cell) else {
+                return;
+            };
             let Some(header) = self.arena.cell(cell) else {
                 return;
             };
