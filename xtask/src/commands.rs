@@ -56,7 +56,7 @@ pub(crate) fn storm(rounds: u32, filter: Option<String>) -> ExitCode {
 }
 
 pub(crate) fn fuzz(target: Option<String>, seconds: u64) -> ExitCode {
-    carry_out(fuzz::plan(target.as_deref(), seconds))
+    fuzz::run(target.as_deref(), seconds)
 }
 
 pub(crate) fn docs() -> ExitCode {

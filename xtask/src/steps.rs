@@ -194,7 +194,7 @@ pub(crate) fn run_task((command, limit): Task) -> Result<(), String> {
 }
 
 /// The command as one would type it, with the variables it sets.
-fn show(command: &Command) -> String {
+pub(crate) fn show(command: &Command) -> String {
     let mut words: Vec<String> = Vec::new();
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
