@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use allcores::multiprocessing::connection::frame::Header;
@@ -143,9 +143,8 @@ impl Living {
     }
 }
 
-thread_local! {
-    static LIVE: Living = Living::new();
-}
+/// Never dropped: another target may be at work on the arena when the thread that made them ends.
+static LIVE: Mutex<Option<Living>> = Mutex::new(None);
 
 /// Things that are open in this process.
 fn descriptors() -> &'static [OwnedFd] {
@@ -208,7 +207,9 @@ pub fn run(data: &[u8]) {
     // More would not fit into the socket's buffer, and nobody reads meanwhile.
     let payload = bytes.take(4096);
     match payload.split_first() {
-        Some((&LIVING, rest)) => LIVE.with(|live| {
+        Some((&LIVING, rest)) => {
+            let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+            let live = live.get_or_insert_with(Living::new);
             let mut rest = Bytes(rest);
             let message = live.message(rest.u8());
             let mut payload = message.clone();
@@ -219,7 +220,7 @@ pub fn run(data: &[u8]) {
             let opened = receive(&payload, &sent);
             assert!(opened || payload != message, "nothing is wrong");
             live.receive(&message);
-        }),
+        }
         _ => {
             receive(payload, &sent);
         }
