@@ -25,8 +25,14 @@ def another(end):
     return Connection(os.dup(end.fileno()), end.readable, end.writable)
 
 
+def spend_time(steps):
+    """From nothing to more than a look. By yielding it could be anything: beside load each yield costs a whole slice."""
+    for _ in range(steps):
+        pass
+
+
 def dripping(writer, data, seed):
-    """A thread that writes the bytes in pieces of all sizes, and lets others run in between."""
+    """A thread that writes the bytes in pieces of all sizes, and takes its time."""
     dice = random.Random(seed)
 
     def run():
@@ -34,8 +40,7 @@ def dripping(writer, data, seed):
         while at < len(data):
             piece = data[at : at + dice.choice([1, 2, 3, 50, 5000, 300_000])]
             at += os.write(writer.fileno(), piece)
-            for _ in range(dice.choice([0, 1, 100])):
-                os.sched_yield()
+            spend_time(dice.choice([0, 30, 2000]))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -69,8 +74,7 @@ def test_the_end_comes_while_somebody_looks(pipe):
 
         def leave():
             os.write(writer.fileno(), part)
-            for _ in range(number % 7 * 20):
-                os.sched_yield()
+            spend_time(number % 7 * 300)
             writer.close()
 
         thread = threading.Thread(target=leave)
