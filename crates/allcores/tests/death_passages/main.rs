@@ -3,7 +3,10 @@
 //!
 //! As in `death_steps`, some instructions are chosen by default; `ALLCORES_STEP_ALL=1` takes them all.
 
+#[path = "../death/mod.rs"]
 mod death;
+mod forks;
+mod messages;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::Duration;
@@ -28,22 +31,34 @@ const TESTS: &[Test] = &[
     ),
     (
         "handle_dropped_while_the_child_joins",
-        handle_dropped_while_the_child_joins,
+        forks::handle_dropped_while_the_child_joins,
     ),
-    ("fork_that_nobody_tells_of", fork_that_nobody_tells_of),
-    ("child_killed_while_it_joins", child_killed_while_it_joins),
-    ("parent_killed_while_it_forks", parent_killed_while_it_forks),
-    ("sender_killed_while_it_packs", sender_killed_while_it_packs),
+    (
+        "fork_that_nobody_tells_of",
+        forks::fork_that_nobody_tells_of,
+    ),
+    (
+        "child_killed_while_it_joins",
+        forks::child_killed_while_it_joins,
+    ),
+    (
+        "parent_killed_while_it_forks",
+        forks::parent_killed_while_it_forks,
+    ),
+    (
+        "sender_killed_while_it_packs",
+        messages::sender_killed_while_it_packs,
+    ),
     (
         "receiver_killed_while_it_unpacks",
-        receiver_killed_while_it_unpacks,
+        messages::receiver_killed_while_it_unpacks,
     ),
     (
         "row_of_bells_taken_in_a_signal_handler",
         row_of_bells_taken_in_a_signal_handler,
     ),
     ("leave_storm", leave_storm),
-    ("fork_storm", fork_storm),
+    ("fork_storm", forks::fork_storm),
     ("left_lock_sees_a_hang", || {
         control("lock_left_at_a_normal_end")
     }),
@@ -55,6 +70,7 @@ fn main() {
 }
 
 const INHERITED: u8 = 5;
+
 const LATER: u8 = 9;
 
 fn a_lock() -> Lock<u8> {
@@ -208,217 +224,12 @@ fn semaphore_released_before_anybody_waits() {
     .play(150);
 }
 
-/// The parent drops its handle, and its place is used by others, when the child has made so many steps of joining. `told`:
-/// whether it knows of the fork. What the child finds.
-fn found_by_a_child_that_joins(told: bool, point: u64) -> (u32, u64) {
-    let lock = a_lock();
-    let found = number();
-    if told {
-        face::before_fork();
-    }
-    let finished = number();
-    let child = Process::start(|| {
-        Stepped::begin();
-        face::after_fork_in_child();
-        finished.store(1, SeqCst);
-        found.store(u32::from(*lock.acquire().unwrap()), SeqCst);
-    });
-    if told {
-        face::after_fork_in_parent();
-    }
-    let mut led = Stepped::meet(child.pid());
-    while led.steps < point && finished.load(SeqCst) == 0 {
-        assert!(led.step(), "it ended by itself");
-    }
-    let steps = led.steps;
-    let others = std::thread::scope(|scope| {
-        let thread = number();
-        let dropping = scope.spawn(move || {
-            // SAFETY: asks for a number.
-            thread.store(unsafe { libc::gettid() } as u32, SeqCst);
-            drop(lock);
-            others()
-        });
-        // The child may have stopped with the arena's guard.
-        until("the parent has dropped it, or waits for the child", || {
-            let (pid, tid) = (std::process::id() as i32, thread.load(SeqCst) as i32);
-            dropping.is_finished() || is_asleep(pid, tid) == Some(true)
-        });
-        led.let_go();
-        dropping.join().unwrap()
-    });
-    child.succeeds();
-    drop(others);
-    (found.load(SeqCst), steps)
-}
-
-/// Seen red: `in_child` that closes its pipe before it joins.
-fn handle_dropped_while_the_child_joins() {
-    let cells = settled();
-    let (_, length) = found_by_a_child_that_joins(true, u64::MAX);
-    for point in points(length, 100) {
-        let (found, _) = found_by_a_child_that_joins(true, point);
-        assert_eq!(
-            found,
-            u32::from(INHERITED),
-            "dropped at instruction {point}"
-        );
-    }
-    assert_eq!(settled(), cells, "what was kept has come back");
-}
-
-/// The control of the one before: it can see what nobody keeps.
-fn fork_that_nobody_tells_of() {
-    let (found, _) = found_by_a_child_that_joins(false, 1);
-    assert_eq!(found, u32::from(LATER));
-}
-
 /// Cells and pins in use when all the dead are settled, and what was kept in vain has been let go.
 fn settled() -> (usize, usize) {
     drop(a_lock());
     shm::settle_the_dead().unwrap();
     let (cells, _, pins) = shm::usage().unwrap();
     (cells, pins)
-}
-
-/// Seen red: `settle` that finds no child at its end.
-fn child_killed_while_it_joins() {
-    let before = settled();
-    let once = |limit: u64| {
-        let lock = a_lock();
-        face::before_fork();
-        let (child, steps) = led(|| {}, face::after_fork_in_child, limit);
-        face::after_fork_in_parent();
-        drop(lock);
-        child.kill();
-        assert_eq!(settled(), before, "killed at instruction {steps}");
-        steps
-    };
-    let length = once(u64::MAX);
-    for point in points(length, 100) {
-        once(point);
-    }
-}
-
-/// Its child is told nothing more, and is killed with it: all that both had comes back.
-///
-/// Seen red: `guarded.settle` that lets go of nothing.
-fn parent_killed_while_it_forks() {
-    let before = settled();
-    let once = |limit: u64| {
-        let fork = || {
-            let lock = a_lock();
-            face::before_fork();
-            let child = Process::start(|| {
-                face::after_fork_in_child();
-                pause();
-            });
-            face::after_fork_in_parent();
-            drop(lock);
-            child.kill();
-            drop(a_lock());
-        };
-        let (parent, steps) = led(|| drop(a_lock()), fork, limit);
-        parent.kill();
-        // The grandchild is killed by that, not at once.
-        until("all that both had comes back", || settled() == before);
-        steps
-    };
-    let length = once(u64::MAX);
-    for point in points(length, 40) {
-        once(point);
-    }
-}
-
-/// Bytes on their way between two processes, apart from what is tested.
-struct Bytes {
-    length: AtomicU32,
-    bytes: [AtomicU32; 512],
-}
-
-impl Bytes {
-    fn put(&self, bytes: &[u8]) {
-        for (place, byte) in self.bytes.iter().zip(bytes) {
-            place.store(u32::from(*byte), SeqCst);
-        }
-        self.length.store(bytes.len() as u32, SeqCst);
-    }
-
-    fn take(&self) -> Option<Vec<u8>> {
-        let length = self.length.swap(0, SeqCst) as usize;
-        let bytes = &self.bytes[..length];
-        let bytes = bytes.iter().map(|byte| byte.load(SeqCst) as u8).collect();
-        (length > 0).then_some(bytes)
-    }
-}
-
-/// What its receiver can get at is there for it. What was packed and could not be handed on stays: nobody can know that it is
-/// lost. So at most one pin is left by each that was killed, and no cell without a pin.
-///
-/// Seen red: `guarded.settle` that lets go of nothing.
-fn sender_killed_while_it_packs() {
-    let before = settled();
-    // SAFETY: atomics.
-    let bytes = unsafe { page::<Bytes>() };
-    let mut lost = 0;
-    let mut once = |limit: u64| {
-        let send = || bytes.put(&face::pack(&a_lock()).unwrap().sent());
-        let (sender, steps) = led(|| drop(a_lock()), send, limit);
-        sender.kill();
-        if let Some(bytes) = bytes.take() {
-            let lock: Lock<u8> = face::unpack(&bytes).unwrap();
-            assert_eq!(*lock.acquire().unwrap(), INHERITED);
-        }
-        let (cells, pins) = settled();
-        assert!(
-            pins <= before.1 + lost + 1,
-            "killed at instruction {steps}: {pins} pins"
-        );
-        lost = pins - before.1;
-        assert_eq!(cells, before.0 + lost, "killed at instruction {steps}");
-        steps
-    };
-    let length = once(u64::MAX);
-    for point in points(length, 100) {
-        once(point);
-    }
-    println!("{lost} were lost on their way");
-}
-
-/// Killed before it has it, it leaves it to be unpacked by another; after that, it is gone with it.
-///
-/// Seen red: `unpack` that leaves the pin.
-fn receiver_killed_while_it_unpacks() {
-    let before = settled();
-    let once = |limit: u64| {
-        let sent = face::pack(&a_lock()).unwrap().sent();
-        let receive = || {
-            let lock: Lock<u8> = face::unpack(&sent).unwrap();
-            std::mem::forget(lock);
-        };
-        let (receiver, steps) = led(|| drop(a_lock()), receive, limit);
-        receiver.kill();
-        let (cells, pins) = settled();
-        let is_there = pins > before.1;
-        assert_eq!(
-            cells - before.0,
-            pins - before.1,
-            "killed at instruction {steps}"
-        );
-        match face::unpack::<Lock<u8>>(&sent) {
-            Ok(lock) => {
-                assert!(is_there, "killed at instruction {steps}");
-                assert_eq!(*lock.acquire().unwrap(), INHERITED);
-            }
-            Err(_) => assert!(!is_there, "killed at instruction {steps}"),
-        }
-        assert_eq!(settled(), before, "killed at instruction {steps}");
-        steps
-    };
-    let length = once(u64::MAX);
-    for point in points(length, 100) {
-        once(point);
-    }
 }
 
 static EVENT: std::sync::OnceLock<Event> = std::sync::OnceLock::new();
@@ -517,39 +328,4 @@ fn leave_storm() {
     assert!(storm.floor.told.load(SeqCst) > 0, "nobody died inside");
     assert_eq!(children(), "");
     assert!(!take(&lock));
-}
-
-/// Workers fork, and let go at once of what their children have yet to come to.
-///
-/// Seen red: `before` that notes nothing.
-fn fork_storm() {
-    let before = settled();
-    let storm = Storm::new(3, 1, 200);
-    let work = |seat: &Seat| {
-        let lock = a_lock();
-        face::before_fork();
-        let mut child = Process::start(|| {
-            face::after_fork_in_child();
-            if *lock.acquire().unwrap() != INHERITED {
-                // Not a word here: to the child of one that was killed this may happen, see docs/limits.md.
-                // SAFETY: ends the child.
-                unsafe { libc::_exit(1) };
-            }
-        });
-        face::after_fork_in_parent();
-        drop(lock);
-        let others = others();
-        if child.wait() != Status::Exited(0) {
-            seat.complain("a child found what is not its lock");
-        }
-        seat.floor.told.fetch_add(1, SeqCst);
-        drop(others);
-    };
-    storm.rage(&work, |_| {}, || {});
-    assert!(
-        storm.floor.told.load(SeqCst) > 0,
-        "no child came to its lock"
-    );
-    // Children of the killed are killed by that, not at once.
-    until("all comes back", || settled() == before);
 }

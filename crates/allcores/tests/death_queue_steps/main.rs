@@ -4,7 +4,10 @@
 //! As in `death_steps`, some instructions are chosen by default, and `ALLCORES_STEP_ALL=1` takes them all. Seen red: with
 //! `ALLCORES_TEST_DEAF=1`, as the control checks; and as each says.
 
+#[path = "../death/mod.rs"]
 mod death;
+mod first;
+mod sleepers;
 
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::CommandExt;
@@ -21,21 +24,24 @@ const TESTS: &[Test] = &[
     ("put_short", put_short),
     ("put_into_a_new_segment", put_into_a_new_segment),
     ("put_large", put_large),
-    ("put_first", put_first),
-    ("put_first_large", put_first_large),
+    ("put_first", first::put_first),
+    ("put_first_large", first::put_first_large),
     ("put_batch", put_batch),
     ("get_short", get_short),
     ("get_from_the_next_segment", get_from_the_next_segment),
     ("get_large", get_large),
     ("get_batch", get_batch),
     ("get_what_is_reserved", get_what_is_reserved),
-    ("put_while_others_sleep", put_while_others_sleep),
+    ("put_while_others_sleep", sleepers::put_while_others_sleep),
     (
         "get_while_others_wait_for_room",
-        get_while_others_wait_for_room,
+        sleepers::get_while_others_wait_for_room,
     ),
-    ("get_after_a_sleep", get_after_a_sleep),
-    ("close_while_others_sleep", close_while_others_sleep),
+    ("get_after_a_sleep", sleepers::get_after_a_sleep),
+    (
+        "close_while_others_sleep",
+        sleepers::close_while_others_sleep,
+    ),
     ("a_task_taken_and_done", a_task_taken_and_done),
     ("put_sees_a_hang", || control("put_while_others_sleep")),
 ];
@@ -64,7 +70,9 @@ const WAITERS: usize = 2;
 
 /// What the messages of a round are called: those before, those of the victim, those of the others.
 const FILLING: u32 = 1;
+
 const VICTIMS: u32 = 100;
+
 const WAITERS_OWN: u32 = 1000;
 
 fn message(number: u32, length: usize) -> Vec<u8> {
@@ -305,187 +313,6 @@ fn get_what_is_reserved() {
         queue.get_bytes_with(|_| ()).unwrap();
         assert!(queue.unreserve());
     });
-}
-
-/// The first message that a queue ever had. The victim alone holds it: with it, all of the queue must go.
-///
-/// Seen red: segments looked for only where `first` was written.
-fn put_first() {
-    play_first("put, the first", 50, 40);
-}
-
-fn put_first_large() {
-    play_first("put, the first, large", 16_385, 40);
-}
-
-fn play_first(name: &str, length: usize, points: u64) {
-    drop(Lock::new(()).unwrap());
-    shm::settle_the_dead().unwrap();
-    let before = shm::usage().unwrap();
-    let message = message(VICTIMS, length);
-    Scenario {
-        name,
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| {
-            let queue = Queue::<()>::new().unwrap();
-            queue.put_bytes(&message).unwrap();
-            std::mem::forget(queue);
-        },
-        wait: NOTHING,
-        waiters_first: false,
-        unblock: None,
-        make_up: NOBODY_OWES,
-        check: &|| {
-            shm::settle_the_dead().unwrap();
-            assert_eq!(shm::usage().unwrap(), before, "something is left behind");
-        },
-    }
-    .play(points);
-    // The same for a queue that others hold as well: what the dead had is found there.
-    let queue = RefCell::new(Queue::<()>::new().unwrap());
-    let first = Cell::new(u64::MAX);
-    Scenario {
-        name,
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| queue.borrow().put_bytes(&message).unwrap(),
-        wait: NOTHING,
-        waiters_first: false,
-        unblock: None,
-        make_up: NOBODY_OWES,
-        check: &|| {
-            {
-                let queue = queue.borrow();
-                shm::settle_the_dead().unwrap();
-                queue.put_bytes(&[0; 4]).unwrap();
-                let mut got = 0;
-                while queue.qsize() > 0 {
-                    got = queue.get_bytes_with(number_of).unwrap();
-                }
-                assert_eq!(got, 0, "the last one is the last");
-                // Killed or not: one segment of the ring, and that of the large message if that was put.
-                let now = shm::usage().unwrap().1;
-                first.set(first.get().min(now));
-                assert!(
-                    now <= first.get().saturating_add(length as u64 * 3),
-                    "{now} bytes"
-                );
-            }
-            queue.replace(Queue::new().unwrap());
-            shm::settle_the_dead().unwrap();
-        },
-    }
-    .play(points);
-    drop(queue);
-    assert_eq!(shm::usage().unwrap(), before, "something is left behind");
-}
-
-/// Two sleep, the victim puts two messages, one after the other. Seen red: no `notify`.
-fn put_while_others_sleep() {
-    let queue = Queue::<u32>::new().unwrap();
-    Scenario {
-        name: "put, while others sleep",
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| {
-            queue.put(&1).unwrap();
-            queue.put(&2).unwrap();
-        },
-        wait: &|| {
-            drop(Lock::new(()).unwrap());
-            queue.get().unwrap();
-        },
-        waiters_first: true,
-        unblock: None,
-        // Only what the victim has not put: whoever sleeps while there is something to get has missed it.
-        make_up: &|asleep| {
-            if asleep && queue.is_empty() {
-                queue.put(&3).unwrap();
-            }
-        },
-        check: &|| while queue.try_get().is_ok() {},
-    }
-    .play(200);
-}
-
-fn get_while_others_wait_for_room() {
-    let queue = Queue::<u32>::bounded(2).unwrap();
-    queue.put_many(&[1, 2]).unwrap();
-    Scenario {
-        name: "get, while others wait for room",
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| {
-            queue.get().unwrap();
-            queue.get().unwrap();
-        },
-        wait: &|| {
-            drop(Lock::new(()).unwrap());
-            queue.put(&3).unwrap();
-        },
-        waiters_first: true,
-        unblock: None,
-        make_up: &|asleep| {
-            if asleep && queue.is_full() {
-                queue.get().unwrap();
-            }
-        },
-        check: &|| {
-            while queue.try_get().is_ok() {}
-            queue.put_many(&[1, 2]).unwrap();
-        },
-    }
-    .play(200);
-}
-
-/// The victim is woken, and killed before or after it takes the message: what it leaves is another's.
-fn get_after_a_sleep() {
-    let queue = Queue::<u32>::new().unwrap();
-    Scenario {
-        name: "get, after a sleep",
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| {
-            queue.get().unwrap();
-        },
-        wait: &|| {
-            drop(Lock::new(()).unwrap());
-            queue.get().unwrap();
-        },
-        waiters_first: true,
-        unblock: Some(&|| queue.put(&1).unwrap()),
-        make_up: &|asleep| {
-            if asleep && queue.is_empty() {
-                queue.put(&3).unwrap();
-            }
-        },
-        check: &|| while queue.try_get().is_ok() {},
-    }
-    .play(60);
-}
-
-fn close_while_others_sleep() {
-    // Each round has a queue of its own, known to all beforehand.
-    let queues: Vec<Queue<u32>> = (0..400).map(|_| Queue::new().unwrap()).collect();
-    // SAFETY: an atomic.
-    let round = unsafe { page::<AtomicU32>() };
-    let queue = || &queues[round.load(SeqCst) as usize];
-    Scenario {
-        name: "close, while others sleep",
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| queue().close(),
-        wait: &|| {
-            drop(Lock::new(()).unwrap());
-            assert!(queue().get().is_err());
-        },
-        waiters_first: true,
-        unblock: None,
-        make_up: &|asleep| {
-            if asleep && !queue().is_closed() {
-                queue().close();
-            }
-        },
-        check: &|| {
-            round.fetch_add(1, SeqCst);
-        },
-    }
-    .play(100);
 }
 
 /// Whoever joins is told of the loss, or that there is none.

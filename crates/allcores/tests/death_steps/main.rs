@@ -3,7 +3,10 @@
 //! A debug build has many instructions, so by default some of them are chosen, from a random start;
 //! `ALLCORES_STEP_ALL=1` takes them all. Seen red: with `ALLCORES_TEST_DEAF=1`, as the control checks; and as each says.
 
+mod conditions;
+#[path = "../death/mod.rs"]
 mod death;
+mod semaphores;
 
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -25,15 +28,15 @@ const TESTS: &[Test] = &[
     ),
     (
         "semaphore_released_to_sleepers",
-        semaphore_released_to_sleepers,
+        semaphores::semaphore_released_to_sleepers,
     ),
     (
         "semaphore_taken_after_a_sleep",
-        semaphore_taken_after_a_sleep,
+        semaphores::semaphore_taken_after_a_sleep,
     ),
     (
         "semaphore_of_an_inherited_handle",
-        semaphore_of_an_inherited_handle,
+        semaphores::semaphore_of_an_inherited_handle,
     ),
     ("lock_released_for_another", lock_released_for_another),
     ("event_set", event_set),
@@ -43,11 +46,11 @@ const TESTS: &[Test] = &[
     ),
     (
         "owned_permit_taken_and_returned",
-        owned_permit_taken_and_returned,
+        semaphores::owned_permit_taken_and_returned,
     ),
-    ("condition_notified", condition_notified),
-    ("condition_waited_for", condition_waited_for),
-    ("barrier_reached", barrier_reached),
+    ("condition_notified", conditions::condition_notified),
+    ("condition_waited_for", conditions::condition_waited_for),
+    ("barrier_reached", conditions::barrier_reached),
     ("cells_made_and_dropped", cells_made_and_dropped),
     ("lock_sees_a_hang", || control("lock_taken_and_released")),
     ("semaphore_sees_a_hang", || {
@@ -237,65 +240,6 @@ fn rlock_taken_twice_and_released() {
     .play(200);
 }
 
-/// A permit that died with its holder is nobody's debt; one that was returned must wake a sleeper.
-fn semaphore_released_to_sleepers() {
-    let permits = Semaphore::new(0).unwrap();
-    play_semaphore(&permits, "semaphore, released to sleepers", &|| {
-        Lock::new(()).unwrap().hold().unwrap();
-    });
-}
-
-/// The process has used shared memory through handles alone that it got from its parent.
-///
-/// Seen red: `release` as it was, which did not make its process a participant before it took it upon itself to wake.
-fn semaphore_of_an_inherited_handle() {
-    let permits = Semaphore::new(0).unwrap();
-    play_semaphore(&permits, "semaphore, inherited", NOTHING);
-}
-
-fn play_semaphore(permits: &Semaphore, name: &str, before: &dyn Fn()) {
-    Scenario {
-        name,
-        before,
-        operation: &|| permits.release_many(2).unwrap(),
-        wait: &|| {
-            drop(Lock::new(()).unwrap());
-            permits.acquire();
-        },
-        waiters_first: true,
-        unblock: None,
-        make_up: &|asleep| {
-            if asleep && permits.value() == 0 {
-                permits.release().unwrap();
-            }
-        },
-        check: &|| while permits.try_acquire() {},
-    }
-    .play(150);
-}
-
-fn semaphore_taken_after_a_sleep() {
-    let permits = Semaphore::new(0).unwrap();
-    Scenario {
-        name: "semaphore, taken after a sleep",
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| permits.acquire(),
-        wait: &|| {
-            drop(Lock::new(()).unwrap());
-            permits.acquire();
-        },
-        waiters_first: true,
-        unblock: Some(&|| permits.release().unwrap()),
-        make_up: &|asleep| {
-            if asleep && permits.value() == 0 {
-                permits.release().unwrap();
-            }
-        },
-        check: &|| while permits.try_acquire() {},
-    }
-    .play(150);
-}
-
 /// A lock is released by a process that has never taken one, and was made by fork.
 fn lock_released_for_another() {
     let lock = Lock::new(()).unwrap();
@@ -358,155 +302,6 @@ fn play_event(event: &Event, name: &str, before: &dyn Fn()) {
         check: &|| event.clear(),
     }
     .play(150);
-}
-
-/// All permits come back, whenever their holder is killed.
-fn owned_permit_taken_and_returned() {
-    let permits = OwnedSemaphore::new(1).unwrap();
-    Scenario {
-        name: "owned permit, taken and returned",
-        before: &|| drop(permits.permit()),
-        operation: &|| drop(permits.permit()),
-        wait: &|| drop(permits.permit()),
-        waiters_first: false,
-        unblock: None,
-        make_up: NOBODY_OWES,
-        check: &|| {
-            assert!(permits.try_acquire(), "the permit is lost");
-            assert!(!permits.try_acquire(), "a permit out of nothing");
-            permits.release().unwrap();
-        },
-    }
-    .play(200);
-}
-
-/// Two wait; the victim notifies both, one after the other, and may do neither. The count says what was to come.
-fn condition_notified() {
-    let lock = Lock::new([0; 2]).unwrap();
-    let changed = Condition::new().unwrap();
-    play_condition(&lock, &changed, "condition, notified", &|| {
-        let mut guard = acquire(&lock);
-        guard[0] += 2;
-        changed.notify_one(&guard).unwrap();
-        changed.notify_one(&guard).unwrap();
-    });
-}
-
-/// The victim waits too, and one notification may be its own when it is killed.
-///
-/// Seen red: `hand_on_orphans` that hands nothing on.
-fn condition_waited_for() {
-    let lock = Lock::new([0; 2]).unwrap();
-    let changed = Condition::new().unwrap();
-    let give = || {
-        let mut guard = acquire(&lock);
-        guard[0] += 1;
-        changed.notify_one(&guard).unwrap();
-    };
-    let take = || take_one(&lock, &changed);
-    Scenario {
-        name: "condition, waited for",
-        before: &|| drop(acquire(&lock)),
-        operation: &take,
-        wait: &take,
-        waiters_first: true,
-        unblock: Some(&give),
-        make_up: &|asleep| {
-            if !asleep {
-                return;
-            }
-            match lock.acquire() {
-                // What the victim took is missing.
-                Ok(guard) if guard[0] == 0 => {
-                    drop(guard);
-                    give();
-                }
-                Ok(_) => {}
-                // It had taken note of its notification: whoever is told of the death passes that on.
-                Err(died) => {
-                    let guard = died.into_guard();
-                    guard.recover();
-                    changed.notify_one(&guard).unwrap();
-                }
-            }
-        },
-        check: &|| acquire(&lock)[0] = 0,
-    }
-    .play(60);
-}
-
-fn acquire(lock: &Lock<Pair>) -> allcores::multiprocessing::LockGuard<'_, Pair> {
-    lock.acquire().unwrap_or_else(|died| {
-        let guard = died.into_guard();
-        guard.recover();
-        guard
-    })
-}
-
-fn take_one(lock: &Lock<Pair>, changed: &Condition) {
-    let mut guard = acquire(lock);
-    while guard[0] == 0 {
-        if changed.wait(&mut guard).is_err() {
-            guard.recover();
-        }
-    }
-    guard[0] -= 1;
-}
-
-fn play_condition(lock: &Lock<Pair>, changed: &Condition, name: &str, operation: &dyn Fn()) {
-    Scenario {
-        name,
-        before: &|| drop(acquire(lock)),
-        operation,
-        wait: &|| take_one(lock, changed),
-        waiters_first: true,
-        unblock: None,
-        // Killed between the count and the notifications: whoever is told of the death would look. Nobody is, so the hand
-        // that killed does what a new producer does.
-        make_up: &|_| {
-            let mut guard = acquire(lock);
-            if guard[0] == 0 {
-                guard[0] = 2;
-            }
-            changed.notify_all(&guard).unwrap();
-        },
-        check: &|| acquire(lock)[0] = 0,
-    }
-    .play(100);
-}
-
-/// Three parties: two sleep, the third is killed at any instant of its arrival. They pass, or are told that it is broken.
-fn barrier_reached() {
-    let barrier = Barrier::new(3).unwrap();
-    // SAFETY: atomics.
-    let come = unsafe { page::<AtomicU32>() };
-    Scenario {
-        name: "barrier, reached",
-        before: &|| drop(Lock::new(()).unwrap()),
-        operation: &|| {
-            let _ = barrier.wait();
-        },
-        wait: &|| {
-            if barrier.wait().is_ok() {
-                come.fetch_add(1, SeqCst);
-            }
-        },
-        waiters_first: true,
-        unblock: None,
-        // Killed before it came: then it was no party yet, and somebody else has to say so.
-        make_up: &|asleep| {
-            if asleep && barrier.n_waiting() == 2 && !barrier.broken() {
-                barrier.abort();
-            }
-        },
-        check: &|| {
-            let come = come.swap(0, SeqCst);
-            assert!(come == 0 || come == 2, "{come} of two have passed");
-            barrier.reset();
-            assert!(!barrier.broken() && barrier.n_waiting() == 0);
-        },
-    }
-    .play(200);
 }
 
 /// What the victim made is given back, and what it was about to change is whole.
