@@ -5,6 +5,7 @@ import random
 import signal
 import struct
 import threading
+import zlib
 
 import pytest
 
@@ -25,10 +26,9 @@ def another(end):
     return Connection(os.dup(end.fileno()), end.readable, end.writable)
 
 
-def spend_time(steps):
-    """From nothing to more than a look. By yielding it could be anything: beside load each yield costs a whole slice."""
-    for _ in range(steps):
-        pass
+def spend_time(steps, data=bytes(100_000)):
+    """Lets other threads run, from not at all to longer than a look. To yield could take any time beside load: each time a slice."""
+    zlib.crc32(data[:steps])
 
 
 def dripping(writer, data, seed):
@@ -38,9 +38,9 @@ def dripping(writer, data, seed):
     def run():
         at = 0
         while at < len(data):
+            spend_time(dice.choice([0, 6_000, 30_000, 100_000]))
             piece = data[at : at + dice.choice([1, 2, 3, 50, 5000, 300_000])]
             at += os.write(writer.fileno(), piece)
-            spend_time(dice.choice([0, 30, 2000]))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -74,7 +74,7 @@ def test_the_end_comes_while_somebody_looks(pipe):
 
         def leave():
             os.write(writer.fileno(), part)
-            spend_time(number % 7 * 300)
+            spend_time(number % 7 * 6_000)
             writer.close()
 
         thread = threading.Thread(target=leave)
