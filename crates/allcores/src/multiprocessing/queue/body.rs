@@ -71,6 +71,8 @@ pub(super) struct Patience {
     pub(super) length: AtomicU32,
     /// How many waits there have been.
     pub(super) waits: AtomicU32,
+    /// Whether messages are let gather, where it is items that are waited for.
+    pub(super) gathers: AtomicU32,
     /// How many descriptors do not show that there is something, where it is items that are waited for. One that a killed
     /// process had stays counted.
     pub(super) unshown: AtomicU32,
