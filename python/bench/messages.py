@@ -83,7 +83,7 @@ def simplex_back(pin):
     return {name: made(ctx) for name, ctx in SIDES.items()}
 
 
-@figure("C3", "Pipe, duplex: 1 MB of bytes", pins=ALL, judged={"cross": (4, 7)})
+@figure("C3", "Pipe, duplex: 1 MB of bytes", pins=ALL, judged={"cross": (4, 7)}, fresh_rounds=15)
 def megabyte(pin):
     return _pipes_one_way(True, b"x" * 1_000_000, pin, by_bytes=True)
 
