@@ -120,7 +120,9 @@ class Thread(_StockThread, metaclass=_Kind):
         if self._outcome is None:
             if self.is_alive():
                 raise TimeoutError(f"thread {self.name} has not ended in {timeout} seconds")
-            raise OwnerDiedError(f"thread {self.name} is not in this process: it vanished when the process was forked")
+            # It may have ended between the two looks.
+            if self._outcome is None:
+                raise OwnerDiedError(f"thread {self.name} is not in this process: it vanished when the process was forked")
         return self._outcome[1]
 
     if _KNOWN:

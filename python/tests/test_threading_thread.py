@@ -100,6 +100,20 @@ def test_a_result_that_is_not_there_yet():
     assert thread.result() is True
 
 
+def test_a_thread_that_ends_just_after_the_wait_for_it():
+    go = threading.Event()
+
+    class Late(threading.Thread):
+        def is_alive(self):
+            go.set()
+            self.join()
+            return super().is_alive()
+
+    thread = Late(target=go.wait)
+    thread.start()
+    assert thread.result(0) is True
+
+
 def test_join_takes_what_the_interpreters_takes_of_a_thread_that_has_ended():
     class Unmade(threading.Thread):
         def __init__(self):
