@@ -4,6 +4,7 @@ What is found out once (a class of another module, a name that is interned) must
 hold while it lets go of the interpreter: the forked process has the lock, and not the thread.
 """
 
+import pathlib
 import subprocess
 import sys
 
@@ -12,9 +13,13 @@ import pytest
 PROGRAM = """
 import ctypes, itertools, operator, os, signal, sys, threading, warnings
 
+sys.path.append({tests!r})
+from asleep import sleeps, until_asleep
+
 {before}
 
 def forks():
+    os.write(here_w, threading.get_native_id().to_bytes(8, "little"))
     begin.acquire()
     # The other thread has let go of the interpreter.
     pid = os.fork()
@@ -27,22 +32,38 @@ def forks():
         os._exit({without})
     statuses.append(os.waitpid(pid, 0)[1])
 
+def tell():
+    "In a process of its own: when the thread waits for `begin`, and when it wants the interpreter, and has said so."
+    thread = int.from_bytes(os.read(here_r, 8), "little")
+    until_asleep(thread)
+    before = sleeps(thread)
+    os.write(ready_w, b"1")
+    # It sleeps until the switch interval is over, asks for the interpreter, and sleeps again.
+    until_asleep(thread, before + 1)
+    os.write(wants_w, b"1")
+    os._exit(0)
+
 warnings.simplefilter("ignore")
 # Whoever wants the interpreter says so at once, and gets it as soon as it is let go of.
 sys.setswitchinterval(1e-6)
 statuses = []
 begin = threading.Lock()
 begin.acquire()
+(here_r, here_w), (ready_r, ready_w), (wants_r, wants_w) = os.pipe(), os.pipe(), os.pipe()
+teller = os.fork()
+if teller == 0:
+    tell()
 thread = threading.Thread(target=forks)
 thread.start()
-# Functions in C alone: in between, nobody is asked to let go of the interpreter. Nothing waits for what the pause is for: that
-# the other thread is there in time. The pause keeps the interpreter.
-pause = ctypes.PyDLL(None).usleep
+os.read(ready_r, 1)
+# Functions in C alone: in between, nobody is asked to let go of the interpreter, and this read keeps it.
+read, told = ctypes.PyDLL(None).read, ctypes.create_string_buffer(1)
 try:
-    list(itertools.starmap(operator.call, [(begin.release,), (pause, 100_000), {steps}]))
+    list(itertools.starmap(operator.call, [(begin.release,), (read, wants_r, told, 1), {steps}]))
 except ({expected}):
     pass
 thread.join()
+os.waitpid(teller, 0)
 assert statuses == [7 << 8], f"the forked process: {{statuses[0]:#x}}"
 """
 
@@ -93,6 +114,9 @@ owner.join()
 def test_the_forked_process_does_it_as_well(what):
     before, steps, forked, expected = FIRST[what]
     without = 1 if expected else 7
-    program = PROGRAM.format(before=before, steps=steps, forked=forked, expected=expected, without=without)
+    tests = str(pathlib.Path(__file__).parent)
+    program = PROGRAM.format(
+        tests=tests, before=before, steps=steps, forked=forked, expected=expected, without=without
+    )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stdout + ran.stderr

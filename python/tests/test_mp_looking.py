@@ -141,35 +141,46 @@ def test_a_pipe_with_a_name(tmp_path):
 @pytest.mark.parametrize("duplex", [True, False])
 def test_a_signal_that_comes_during_a_look_is_not_slept_through(run_script, duplex):
     script = f"""
-        import os, signal, time
+        import os, signal
         from allcores.multiprocessing.connection import Connection, Pipe
+        from asleep import signal_when_asleep
 
-        ROUNDS, AGAIN = 20, 0.5
+        ROUNDS = 20
         reader, writer = Pipe({duplex})
         armed = False
 
         class Came(Exception):
             pass
 
-        def handler(*_):
-            global armed
-            if armed:
-                armed = False
-                raise Came
+        class SleptThrough(Exception):
+            pass
 
-        signal.signal(signal.SIGALRM, handler)
+        def ends_by(exception):
+            def handler(*_):
+                global armed
+                if armed:
+                    armed = False
+                    raise exception
+            return handler
+
+        signal.signal(signal.SIGALRM, ends_by(Came))
+        signal.signal(signal.SIGUSR1, ends_by(SleptThrough))
         slept_through = 0
         for number in range(ROUNDS):
             with Connection(os.dup(reader.fileno()), writable={duplex}) as fresh:
-                began = time.monotonic()
+                teller = signal_when_asleep(signal.SIGUSR1)
+                armed = True
                 try:
-                    armed = True
-                    # In the midst of a look, as a rule; and much later, for whoever has missed that.
-                    signal.setitimer(signal.ITIMER_REAL, 25e-6 + number % 4 * 5e-6, AGAIN)
+                    # In the midst of a look, as a rule; who misses that sleeps, and is told so.
+                    signal.setitimer(signal.ITIMER_REAL, 25e-6 + number % 4 * 5e-6)
                     fresh.recv()
                 except Came:
-                    slept_through += time.monotonic() - began >= AGAIN
+                    pass
+                except SleptThrough:
+                    slept_through += 1
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                os.kill(teller, signal.SIGKILL)
+                os.waitpid(teller, 0)
         # There is a moment before each sleep in which a signal is missed: not in every other round.
         print(slept_through <= ROUNDS // 2, slept_through)
     """
