@@ -8,7 +8,7 @@ import os
 
 def sleeps(thread="self"):
     """How often a thread has gone to sleep: one of this process (`native_id`), or the main one of another (`pid`)."""
-    return _state(thread)[1]
+    return look(thread)[1]
 
 
 def until_asleep(thread, after=0):
@@ -18,13 +18,13 @@ def until_asleep(thread, after=0):
     that it is in the wait that it was about to begin. A thread of this process may be waiting for the interpreter.
     """
     while True:
-        state, count = _state(thread)
+        state, count = look(thread)
         if state == "S" and count > after:
             return
         os.sched_yield()
 
 
-def _state(thread):
+def look(thread):
     """A thread's state (`S`: it sleeps), and how often it has given up its processor of itself."""
     with open(f"/proc/{thread}/status") as file:
         fields = dict(line.split(":", 1) for line in file)
