@@ -216,17 +216,20 @@ fn a_sender_notices_that_its_receiver_has_gone() {
     });
 }
 
+/// Sends so many bytes to one who will have gone before all of them are received.
+fn sends_in_vain(ours: &Connection<String, String>, length: usize) {
+    let sent = ours.send_bytes(&vec![7; length]);
+    assert!(matches!(sent, Err(SendError::Closed)), "{sent:?}");
+    assert!(matches!(ours.send_bytes(b"x"), Err(SendError::OutOfStep)));
+}
+
 #[test]
 fn a_sender_notices_it_though_somebody_has_a_copy_of_the_lanes_far_end() {
     // As a process has that was forked before it was sent. Wherever the sender is: it writes; it has written all and waits for the answer.
     for (length, answer) in [(64 << 20, false), (64 << 20, true), (LARGE, false)] {
         let (ours, theirs) = raw();
         std::thread::scope(|scope| {
-            let sender = scope.spawn(|| {
-                let sent = ours.send_bytes(&vec![7; length]);
-                assert!(matches!(sent, Err(SendError::Closed)), "{sent:?}");
-                assert!(matches!(ours.send_bytes(b"x"), Err(SendError::OutOfStep)));
-            });
+            let sender = scope.spawn(|| sends_in_vain(&ours, length));
             assert_eq!(packet(&theirs), header(length));
             let mut lane = lane(&theirs);
             if answer {
@@ -272,11 +275,7 @@ fn a_receiver_that_gives_up_a_lane_it_had_taken_ends_the_message() {
     // More than any socket holds.
     let length = 64 << 20;
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            let sent = ours.send_bytes(&vec![7; length]);
-            assert!(matches!(sent, Err(SendError::Closed)), "{sent:?}");
-            assert!(matches!(ours.send_bytes(b"x"), Err(SendError::OutOfStep)));
-        });
+        let sender = scope.spawn(|| sends_in_vain(&ours, length));
         assert_eq!(packet(&theirs), header(length));
         let mut lane = lane(&theirs);
         lane.write_all(b"L").unwrap();
